@@ -1,0 +1,78 @@
+# The workshop of Layeron Job. Everything runs inside .venv, which is made from requirements.lock when first needed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STUBS := clients/python/layeron
+READY := .venv/.ready
+DISTRIBUTIONS := clients/python worker server
+
+# Nothing that happens to be set in the caller's shell may decide which packages or interpreter are used.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check generate bench lock format clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make .venv with everything the project needs (the others do this by themselves)
+
+# uv's version is the locked one; the packages are checked against the lock's hashes; ours are built without
+# isolation, so that their build back end is the locked one too.
+$(READY): requirements.lock $(DISTRIBUTIONS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.11' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -nE 's/^(uv==[^ ]+).*/\1/p' requirements.lock)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e %)
+	@touch $@
+
+demo: $(READY) ## Start everything and watch real runs go by (DEMO_EXIT=1: stop at the end)
+	$(BIN)/python examples/demo.py
+
+test: $(READY) ## Run the tests against a real PostgreSQL and a real nats-server (ARGS="-k name" picks some)
+	$(BIN)/pytest tests --ignore tests/bench -m "not slow" $(ARGS)
+
+check: $(READY) ## Check format, lint, types, import rules, contract and generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against proto/released.binpb
+	$(call generate,build/generated)
+	diff -r -x __pycache__ build/generated/$(STUBS) $(STUBS) || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
+
+generate: $(READY) ## Make the Python stubs from proto/ again
+	$(call generate,build/generated)
+	rm -rf $(STUBS)
+	cp -R build/generated/$(STUBS) $(STUBS)
+
+# $(call generate,FOLDER): the stubs of proto/, in FOLDER/clients/python. buf cannot call the service plugin of
+# grpcio-tools, which is compiled in. `layeron` and `layeron.job` are namespace packages, so only v1 has an __init__.
+define generate
+	rm -rf $(1)
+	$(BIN)/buf generate --output $(1)
+	$(BIN)/python -m grpc_tools.protoc --proto_path=proto --grpc_python_out=$(1)/clients/python $(shell find proto -name '*.proto' | sort)
+	printf '"""The contract of Layeron Job, version 1: generated from proto/layeron/job/v1."""\n' > $(1)/$(STUBS)/job/v1/__init__.py
+	touch $(1)/$(STUBS)/py.typed
+endef
+
+bench: $(READY) ## Measure throughput and latency on this machine
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: $(READY) ## Choose the newest packages the bounds allow and write requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	    --no-emit-package layeron-job --no-emit-package layeron-job-worker --no-emit-package layeron-job-server \
+	    --custom-compile-command 'make lock' --all-extras --group dev --output-file requirements.lock \
+	    pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
+
+format: $(READY) ## Format the code and the contract, and mend what the linter can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+	$(BIN)/buf format --write
+
+clean: ## Remove .venv and everything the tools left behind
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist junit.xml
+	find clients server worker tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The contract of Layeron Job, version 1: generated from proto/layeron/job/v1."""

@@ -1,0 +1,60 @@
+"""Run, attempt and session ids: a TypeID (prefix, "_", 26 characters of Crockford's base 32) over a UUIDv7.
+
+Newer ids sort after older ones, as text and as UUIDs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from uuid import UUID
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_TO_BASE32_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+_SUFFIX_LENGTH = 26
+
+
+def new_uuid7(unix_ms: int | None = None) -> UUID:
+    """A UUIDv7 (RFC 9562) of now, or of the given milliseconds since 1970."""
+    moment = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
+    chance = int.from_bytes(os.urandom(10), "big")
+    high = (moment << 16) | 0x7000 | (chance >> 68)
+    low = (0b10 << 62) | (chance & ((1 << 62) - 1))
+    return UUID(int=(high << 64) | low)
+
+
+def unix_ms_of(uuid7: UUID) -> int:
+    """The milliseconds since 1970 at which a UUIDv7 was made."""
+    return uuid7.int >> 80
+
+
+def encode(prefix: str, value: UUID) -> str:
+    """The id of a UUID, such as "run_01jd…"."""
+    number = value.int
+    pairs = _PAIRS
+    return (
+        f"{prefix}_{pairs[number >> 120]}{pairs[number >> 110 & 1023]}{pairs[number >> 100 & 1023]}"
+        f"{pairs[number >> 90 & 1023]}{pairs[number >> 80 & 1023]}{pairs[number >> 70 & 1023]}"
+        f"{pairs[number >> 60 & 1023]}{pairs[number >> 50 & 1023]}{pairs[number >> 40 & 1023]}"
+        f"{pairs[number >> 30 & 1023]}{pairs[number >> 20 & 1023]}{pairs[number >> 10 & 1023]}{pairs[number & 1023]}"
+    )
+
+
+def decode(prefix: str, text: str) -> UUID:
+    """The UUID of an id. Raises ValueError for another prefix, length, alphabet or range."""
+    start = len(prefix) + 1
+    suffix = text[start:]
+    if len(suffix) != _SUFFIX_LENGTH or text[:start] != f"{prefix}_" or suffix.strip(_ALPHABET):
+        raise ValueError(f"must be '{prefix}_' and {_SUFFIX_LENGTH} characters of {_ALPHABET}")
+    return UUID(int=int(suffix.translate(_TO_BASE32_DIGITS), 32))
+
+
+def new_run_id() -> str:
+    """A fresh run id."""
+    return encode("run", new_uuid7())
+
+
+def attempt_id(run_id: str, number: int) -> str:
+    """The id of a run's attempt: "att_", the run id's suffix, "_" and the number."""
+    return f"att_{run_id[4:]}_{number}"

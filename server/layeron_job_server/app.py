@@ -1,0 +1,219 @@
+"""The only place that builds things, and decides in which order they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import grpc
+
+from layeron_job_server.broker import Broker, BrokerAway, NatsAccess, connect_when_there
+from layeron_job_server.loops.dispatcher import Dispatcher
+from layeron_job_server.loops.every import every
+from layeron_job_server.loops.reconciler import Audit, reconcile_once, repair_stream_once, tidy_once
+from layeron_job_server.operations.attempts import AttemptWriters, attempt_writers
+from layeron_job_server.operations.control import CancelWriter, cancel_writer
+from layeron_job_server.operations.enqueue import EnqueueWriter, enqueue_writer
+from layeron_job_server.operations.sessions import SessionWriters, session_writers
+from layeron_job_server.operations.system import System, TaskCache
+from layeron_job_server.operations.writer import Writer
+from layeron_job_server.rpc.server import build_server
+from layeron_job_server.rpc.worker_service import WorkerAccess, WorkerServicer
+from layeron_job_server.settings import Settings
+from layeron_job_server.store.database import Database
+
+log = logging.getLogger(__name__)
+
+_TIDY_SECONDS = 60.0
+_AUDIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """Every coalescing writer of this process."""
+
+    enqueue: EnqueueWriter
+    cancel: CancelWriter
+    attempts: AttemptWriters
+    sessions: SessionWriters
+
+    def all(self) -> Sequence[Writer[Any, Any]]:
+        """Every one of them, to be run."""
+        return self.enqueue, self.cancel, *self.attempts.all(), *self.sessions.all()
+
+
+class App:
+    """A server process: `async with App(settings) as app` starts it; leaving stops it, listener first, pool last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        access = _nats_access(settings, settings.nats_url)
+        self.broker = Broker(
+            access,
+            prefix=settings.nats_prefix,
+            ack_wait=timedelta(milliseconds=settings.ack_wait_ms),
+            replicas=settings.nats_replicas,
+        )
+        self.database = Database(settings.database_url, pool_size=settings.database_pool_size)
+        self.dispatcher = Dispatcher(self.broker)
+        self.audit = Audit()
+        self._look_for_cancels = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self.system = System(
+            settings=settings,
+            database=self.database,
+            tasks=TaskCache(self.database),
+            ring=self.dispatcher.ring,
+            hint_cancel=self._hint_cancel,
+            chance=random.SystemRandom().random,
+        )
+        self.writers = Writers(
+            enqueue_writer(self.system),
+            cancel_writer(self.system),
+            attempt_writers(self.system),
+            session_writers(self.system),
+        )
+        worker_access = WorkerAccess(_nats_access(settings, settings.nats_worker_url or settings.nats_url), self.broker)
+        self.worker_servicer = WorkerServicer(
+            self.system, self.writers.attempts, self.writers.sessions, worker_access
+        )
+        self.port = 0
+        self._hints: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> App:
+        await self._stack.__aenter__()
+        self._stack.push_async_callback(self.database.close)
+        self._stack.push_async_callback(self.broker.close)
+        self._stack.push_async_callback(self._run_writers())
+        self._stack.push_async_callback(self._run_loops())
+        server = build_server(
+            self.system,
+            enqueue=self.writers.enqueue,
+            cancel=self.writers.cancel,
+            ensure_consumers=self._ensure_consumers,
+            worker_servicer=self.worker_servicer,
+        )
+        self.port = server.add_insecure_port(self.settings.grpc_address)
+        await server.start()
+        self._stack.push_async_callback(self._stop_server, server)
+        log.info("listening on port %d", self.port)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def _stop_server(self, server: grpc.aio.Server) -> None:
+        self.worker_servicer.drain()
+        await server.stop(grace=self.settings.drain_seconds if self.worker_servicer.has_streams else 1.0)
+
+    def _run_writers(self) -> Callable[[], Any]:
+        tasks = [asyncio.create_task(writer.run(), name=f"{writer.name} writer") for writer in self.writers.all()]
+
+        async def stop() -> None:
+            for writer in self.writers.all():
+                writer.stop()
+            await asyncio.wait(tasks)
+
+        return stop
+
+    def _run_loops(self) -> Callable[[], Any]:
+        settings = self.settings
+        until = self._stopping
+
+        async def reconcile() -> None:
+            await reconcile_once(self.system)
+
+        async def sweep() -> None:
+            await self.dispatcher.sweep_once(self.system)
+
+        async def tidy() -> None:
+            await tidy_once(self.system)
+
+        loops = [
+            self.dispatcher.run(self.system, until),
+            self._keep_stream(until),
+            every(settings.sweep_interval_ms / 1000, sweep, until=until),
+            every(settings.reconcile_interval_ms / 1000, reconcile, until=until),
+            every(_TIDY_SECONDS, tidy, until=until),
+            every(
+                settings.cancel_poll_interval_ms / 1000,
+                self.worker_servicer.tell_cancels_once,
+                until=until,
+                wake=self._look_for_cancels,
+            ),
+        ]
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        self.broker.on_cancel_hint(self._look_for_cancels.set)
+
+        async def stop() -> None:
+            until.set()
+            self.dispatcher.stop()
+            await asyncio.wait(tasks, timeout=10)
+            for task in tasks:
+                task.cancel()
+
+        return stop
+
+    async def _keep_stream(self, until: asyncio.Event) -> None:
+        """Connect to NATS whenever it is there, then keep stream and consumers, and audit the deliveries."""
+        connecting = asyncio.create_task(connect_when_there(self.broker))
+        stop = asyncio.create_task(until.wait())
+        await asyncio.wait([connecting, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            connecting.cancel()
+            return
+        connects = 0
+
+        async def keep() -> None:
+            nonlocal connects
+            await self.broker.check()
+            if await repair_stream_once(self.system, self.broker) or connects != self.broker.connects:
+                self.audit.restart()
+                connects = self.broker.connects
+            await self.audit.audit_once(self.system, self.broker)
+
+        await every(_AUDIT_SECONDS, keep, until=until)
+        stop.cancel()
+
+    async def _ensure_consumers(self, queues: Sequence[tuple[str, str]]) -> None:
+        """Make a queue's consumers at once; without NATS the next turn makes them."""
+        try:
+            await self.broker.ensure_stream()
+            await self.broker.ensure_consumers(queues)
+        except BrokerAway as error:
+            log.warning("consumers are made later: %s", error)
+
+    def _hint_cancel(self) -> None:
+        self._look_for_cancels.set()
+        task = asyncio.get_running_loop().create_task(self.broker.hint_cancel())
+        self._hints.add(task)
+        task.add_done_callback(self._hints.discard)
+
+
+def _nats_access(settings: Settings, urls: str) -> NatsAccess:
+    return NatsAccess(
+        tuple(url.strip() for url in urls.split(",")), settings.nats_user, settings.nats_password, settings.nats_token
+    )
+
+
+async def serve(settings: Settings, *, ready: Callable[[App], object] = lambda _: None) -> None:
+    """Run a server until SIGTERM or SIGINT. `ready` is called once it listens."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        async with App(settings) as app:
+            ready(app)
+            await stop.wait()
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)

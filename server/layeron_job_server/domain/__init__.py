@@ -1,0 +1,1 @@
+"""The rules, as plain values: standard library only, no clock, no IO."""

@@ -1,0 +1,1 @@
+"""What runs by itself: each a `…_once` function, turned by `every`."""

@@ -1,0 +1,179 @@
+"""Makes rows and the world agree again: lost workers, timeouts, ignored cancels, missing deliveries, lapsed keys.
+
+Every function is one turn, safe to repeat and to run on several servers at once: it finds candidates without a lock, then
+ends each attempt by its fence. A crash between the two leaves the candidate for the next turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from layeron_job_server.broker import Broker
+from layeron_job_server.domain.run import AttemptStatus
+from layeron_job_server.domain.transitions import CancelIgnored, Event, Interrupted, Lost, TimedOut
+from layeron_job_server.operations import attempts
+from layeron_job_server.operations.attempts import Report
+from layeron_job_server.operations.system import System
+from layeron_job_server.store import maintenance, open_attempts, outbox, sessions, tasks
+from layeron_job_server.store.attempts import Ending, Fence
+from layeron_job_server.store.outbox import Cursor
+
+from .dispatcher import publications_of
+
+log = logging.getLogger(__name__)
+
+_SLICE = 500
+_RELEASE_SLICE = 5_000
+_AUDIT_SLICE = 5_000
+_AUDIT_SLICES_PER_TURN = 4
+_KEPT_SESSIONS = timedelta(days=7)
+
+
+async def reconcile_once(system: System) -> None:
+    """One turn of all that needs only the database."""
+    spared = await system.database.write(
+        lambda c: sessions.begin_turn(c, lease=system.settings.lease, gap=system.settings.lease / 3)
+    )
+    if spared:
+        log.warning("the database was away: every worker session has one lease more")
+    await end_lost_once(system)
+    await end_overrunning_once(system)
+    await end_ignored_cancels_once(system)
+    await end_past_start_by_once(system)
+    await release_resumed_once(system)
+
+
+async def end_lost_once(system: System) -> int:
+    """End the sessions whose lease has run out, and every open attempt of an ended session."""
+    for session_id in await system.database.write(lambda c: sessions.expire(c, limit=_SLICE)):
+        log.warning("worker session %s is lost", session_id)
+    ended = 0
+    while found := await system.database.read(lambda c: open_attempts.of_ended_sessions(c, limit=_SLICE)):
+        ended += await _end(
+            system,
+            [
+                _report(fence, Interrupted(), AttemptStatus.INTERRUPTED, "Interrupted", "the worker shut down")
+                if said_goodbye
+                else _report(fence, Lost(), AttemptStatus.LOST, "Lost", "the worker was not heard of for a lease")
+                for fence, said_goodbye in found
+            ],
+        )
+        if len(found) < _SLICE:
+            break
+    return ended
+
+
+async def end_overrunning_once(system: System) -> int:
+    """Time out the attempts whose worker should have done so itself."""
+    settings = system.settings
+    found = await system.database.read(
+        lambda c: open_attempts.overrunning(
+            c,
+            begin_within=timedelta(milliseconds=settings.begin_within_ms),
+            grace=timedelta(milliseconds=settings.timeout_grace_ms),
+            limit=_SLICE,
+        )
+    )
+    message = "the attempt ran longer than its timeout, and its worker did not say so"
+    return await _end(
+        system, [_report(fence, TimedOut(), AttemptStatus.TIMED_OUT, "Timeout", message) for fence in found]
+    )
+
+
+async def end_ignored_cancels_once(system: System) -> int:
+    """Fence off the attempts whose worker has ignored a cancel past the grace."""
+    grace = timedelta(milliseconds=system.settings.cancel_grace_ms)
+    found = await system.database.read(lambda c: open_attempts.ignoring_cancel(c, grace=grace, limit=_SLICE))
+    message = "the handler went on after the cancel grace"
+    return await _end(
+        system, [_report(fence, CancelIgnored(), AttemptStatus.CANCELED, "CancelIgnored", message) for fence in found]
+    )
+
+
+async def end_past_start_by_once(system: System) -> int:
+    """Dead-letter the waiting runs that were to start by now."""
+    found = await system.database.read(lambda c: open_attempts.past_start_by(c, limit=_SLICE))
+    await attempts.end_unstarted(system, found)
+    return len(found)
+
+
+async def release_resumed_once(system: System) -> int:
+    """Let parked runs of tasks that are not paused (any more) ring again."""
+    return await system.database.write(
+        lambda c: outbox.release_resumed(c, limit=_RELEASE_SLICE, look_ahead=system.settings.look_ahead)
+    )
+
+
+async def repair_stream_once(system: System, broker: Broker) -> bool:
+    """Make the stream and the consumers that are missing; True if the stream was."""
+    made = await broker.ensure_stream()
+    queues = await system.database.read(tasks.queues_and_namespaces)
+    await broker.ensure_consumers([(namespace, queue) for _, namespace, queue in queues])
+    return made
+
+
+class Audit:
+    """Asks the stream which overdue waiting runs have neither a delivery nor a schedule, and rings those.
+
+    It goes through what is overdue slice by slice, on from where it was; a finding makes it go on at once.
+    """
+
+    def __init__(self) -> None:
+        self._cursor: Cursor = outbox.START
+
+    def restart(self) -> None:
+        """Begin anew: the stream may have lost anything."""
+        self._cursor = outbox.START
+
+    async def audit_once(self, system: System, broker: Broker) -> int:
+        """A few slices, or all while something is missing; answer how many were rung."""
+        repaired = 0
+        slices = 0
+        while slices < _AUDIT_SLICES_PER_TURN or repaired:
+            slices += 1
+            rung, following = await _audit_slice(system, broker, self._cursor)
+            repaired += rung
+            self._cursor = following or outbox.START
+            if following is None:
+                break
+        if repaired:
+            log.warning("%d overdue runs had no delivery and were rung", repaired)
+        return repaired
+
+
+async def _audit_slice(system: System, broker: Broker, after: Cursor) -> tuple[int, Cursor | None]:
+    overdue_by = timedelta(milliseconds=system.settings.audit_overdue_ms)
+    rings, following = await system.database.read(
+        lambda c: outbox.overdue_without_ring(c, after=after, overdue_by=overdue_by, slice_size=_AUDIT_SLICE)
+    )
+    publications, known = await publications_of(system, broker, rings, now=datetime.now(UTC))
+    present = await broker.present(publications) if publications else set()
+    missing = [
+        ring
+        for ring, publication in zip(known, publications, strict=True)
+        if publication.subject not in present and publication.schedule_subject not in present
+    ]
+    if missing:
+        await system.database.write(lambda c: outbox.owe_missing(c, missing))
+        system.ring(missing)
+    return len(missing), following
+
+
+async def tidy_once(system: System) -> None:
+    """Forget lapsed keys and long-ended sessions, and make the coming days' partitions."""
+    while await system.database.write(lambda c: maintenance.forget_lapsed_keys(c, limit=_SLICE)) == _SLICE:
+        pass
+    await system.database.write(lambda c: sessions.prune(c, ended_before=_KEPT_SESSIONS, limit=_SLICE))
+    await system.database.write(maintenance.make_partitions)
+
+
+def _report(fence: Fence, event: Event, outcome: AttemptStatus, error_type: str, message: str) -> Report:
+    ending = Ending(error_type=error_type, error_message=message)
+    return Report(fence, event, outcome, ending, note=message, actor="server")
+
+
+async def _end(system: System, reports: Sequence[Report]) -> int:
+    verdicts = await attempts.end(system, reports)
+    return sum(verdict is attempts.Verdict.RECORDED for verdict in verdicts)

@@ -1,0 +1,1 @@
+"""The verbs: what the RPCs and the loops do, each in transactions of its own."""

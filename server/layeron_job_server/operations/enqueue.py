@@ -1,0 +1,198 @@
+"""Enqueue, EnqueueBatch and Replay: from what a caller asks to durable runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import orjson
+
+from layeron_job.ids import encode, new_uuid7
+from layeron_job_server.domain.errors import (
+    FieldViolation,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    RunIdReused,
+    TaskNotRegistered,
+)
+from layeron_job_server.domain.retry import RetryPolicy, to_json
+from layeron_job_server.store import runs
+from layeron_job_server.store.database import Connection
+from layeron_job_server.store.runs import Made, NewRun, Taken
+from layeron_job_server.store.tasks import Task
+
+from .fingerprint import fingerprint
+from .system import System
+from .writer import Writer
+
+DEFAULT_KEY_TTL = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueAsk:
+    """One run as a caller asks for it, with every field checked. `payload` is JSON text by the rules of domain/json_rules."""
+
+    namespace: str
+    task: str
+    payload: bytes = b"null"
+    payload_encoding: str | None = None
+    run_id: UUID | None = None
+    delay: timedelta = timedelta(0)
+    run_at: datetime | None = None
+    start_by: datetime | None = None
+    idempotency_key: str | None = None
+    key_window: str | None = None  # "ttl", "while_active", "forever"; set if and only if the key is
+    key_ttl: timedelta | None = None  # with "ttl"
+    retry: RetryPolicy | None = None
+    timeout_ms: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int | None = None  # 1 high, 2 normal, 3 low
+    name: str | None = None
+    trace_context: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The run of a request. `made` and `new` are set when this call made it; otherwise read it by its id."""
+
+    run_id: UUID
+    created: bool
+    task: Task
+    new: NewRun
+    made: Made | None
+
+
+EnqueueWriter = Writer[NewRun, Made | Taken]
+
+
+def enqueue_writer(system: System) -> EnqueueWriter:
+    """The writer that all single enqueues of this process share."""
+
+    async def write(batch: Sequence[NewRun]) -> Sequence[Made | Taken]:
+        return await _make(system, batch)
+
+    return Writer(
+        "enqueue", write, conflicts=_touches, size=lambda new: len(new.payload) + 200, **system.settings.writer_limits
+    )
+
+
+async def enqueue(system: System, writer: EnqueueWriter, ask: EnqueueAsk) -> Enqueued:
+    """Make the run, or find the one the same request made before.
+
+    Raises TaskNotRegistered, IdempotencyKeyReused, RunIdReused, Overloaded, DatabaseAway.
+    """
+    task = (await _tasks(system, ask.namespace, [ask.task]))[ask.task]
+    new = resolve(ask, task)
+    return _settle(new, task, await writer.submit_one(new))
+
+
+async def enqueue_batch(system: System, asks: Sequence[EnqueueAsk]) -> list[Enqueued]:
+    """Make all the runs or none, in one transaction of their own; all in one namespace.
+
+    Equal items answer the first one's run. Raises what `enqueue` raises, with `items[i]` in violations where it applies.
+    """
+    known = await _tasks(system, asks[0].namespace, list(dict.fromkeys(ask.task for ask in asks)))
+    news = [resolve(ask, known[ask.task]) for ask in asks]
+    firsts = _first_of_equals(news)
+    distinct = [new for index, new in enumerate(news) if firsts[index] == index]
+
+    async def work(connection: Connection) -> dict[UUID, Enqueued]:
+        made = await runs.make(connection, distinct, look_ahead=system.settings.look_ahead)
+        # Raising here takes the whole batch back.
+        return {
+            new.run_id: _settle(new, known[ask_task], answer)
+            for new, ask_task, answer in zip(distinct, _task_names(distinct, known), made, strict=True)
+        }
+
+    settled = await system.database.write(work)
+    system.ring([one.made.ring for one in settled.values() if one.made])
+    answers = []
+    for index, first in enumerate(firsts):
+        one = settled[news[first].run_id]
+        answers.append(one if index == first else Enqueued(one.run_id, False, one.task, one.new, None))
+    return answers
+
+
+def resolve(ask: EnqueueAsk, task: Task) -> NewRun:
+    """The run to be made: what the caller left open comes from the task, now and for good."""
+    retry = None if ask.retry is None else to_json(ask.retry)
+    return NewRun(
+        run_id=ask.run_id or new_uuid7(),
+        namespace_id=task.namespace_id,
+        task_id=task.task_id,
+        queue_id=task.queue_id,
+        priority=ask.priority or task.priority,
+        payload=ask.payload,
+        retry=task.retry if retry is None else orjson.dumps(retry),
+        timeout_ms=ask.timeout_ms or task.timeout_ms,
+        fingerprint=fingerprint(ask.task, ask.payload, retry=retry, timeout_ms=ask.timeout_ms),
+        delay=ask.delay,
+        run_at=ask.run_at,
+        start_by=ask.start_by,
+        name=ask.name,
+        payload_encoding=ask.payload_encoding,
+        idempotency_key=ask.idempotency_key,
+        key_window=ask.key_window,
+        key_ttl=(ask.key_ttl or DEFAULT_KEY_TTL) if ask.key_window == "ttl" else None,
+        labels=tuple(ask.labels.items()),
+        labels_json=orjson.dumps(dict(ask.labels)) if ask.labels else None,
+        trace_context=orjson.dumps(dict(ask.trace_context)) if ask.trace_context else None,
+    )
+
+
+async def _make(system: System, batch: Sequence[NewRun]) -> list[Made | Taken]:
+    made = await system.database.write(lambda c: runs.make(c, batch, look_ahead=system.settings.look_ahead))
+    system.ring([one.ring for one in made if isinstance(one, Made)])
+    return made
+
+
+def _touches(new: NewRun) -> tuple[object, ...]:
+    if new.idempotency_key is None:
+        return (new.run_id,)
+    return (new.run_id, (new.task_id, new.idempotency_key))
+
+
+async def _tasks(system: System, namespace: str, names: list[str]) -> dict[str, Task]:
+    known = await system.tasks.by_names(namespace, names)
+    for name in names:
+        if name not in known:
+            raise TaskNotRegistered(namespace, name)
+    return known
+
+
+def _task_names(news: Sequence[NewRun], known: Mapping[str, Task]) -> list[str]:
+    names = {task.task_id: name for name, task in known.items()}
+    return [names[new.task_id] for new in news]
+
+
+def _settle(new: NewRun, task: Task, answer: Made | Taken) -> Enqueued:
+    """The same request before → its run. Another request → an error that tells nothing of it but the key's run id."""
+    if isinstance(answer, Made):
+        return Enqueued(new.run_id, True, task, new, answer)
+    same = answer.fingerprint == new.fingerprint and answer.namespace_id == new.namespace_id
+    if answer.by == "key":
+        if not same:
+            raise IdempotencyKeyReused(encode("run", answer.run_id))
+    elif not same or answer.idempotency_key != new.idempotency_key:
+        raise RunIdReused()
+    return Enqueued(answer.run_id, False, task, new, None)
+
+
+def _first_of_equals(news: Sequence[NewRun]) -> list[int]:
+    """For each item the index of the first one with its run id or key. Raises InvalidRequest when those two differ."""
+    seen: dict[object, int] = {}
+    firsts: list[int] = []
+    for index, new in enumerate(news):
+        earlier = [seen[touched] for touched in _touches(new) if touched in seen]
+        first = min(earlier, default=index)
+        if earlier and news[first].fingerprint != new.fingerprint:
+            shared = "run_id" if news[first].run_id == new.run_id else "idempotency_key"
+            raise InvalidRequest(
+                [FieldViolation(f"items[{index}].{shared}", f"is also that of items[{first}], which asks for something else")]
+            )
+        for touched in _touches(new):
+            seen.setdefault(touched, first)
+        firsts.append(first)
+    return firsts

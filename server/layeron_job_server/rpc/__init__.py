@@ -1,0 +1,1 @@
+"""The only gRPC: servicers that parse, call one operation, and answer."""

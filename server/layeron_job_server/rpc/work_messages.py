@@ -1,0 +1,343 @@
+"""Messages of the worker stream to plain values and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import orjson
+
+from layeron.job.v1 import worker_service_pb2 as pb
+from layeron_job.ids import decode, encode
+from layeron_job_server.domain import names
+from layeron_job_server.domain.errors import FieldViolation, InvalidRequest
+from layeron_job_server.domain.run import AttemptStatus
+from layeron_job_server.domain.transitions import (
+    CancelConfirmed,
+    Event,
+    Failed,
+    Interrupted,
+    ResultInvalid,
+    TimedOut,
+)
+from layeron_job_server.operations.attempts import Hold, Refusal, Report, StartAnswer, Verdict
+from layeron_job_server.operations.payloads import problem
+from layeron_job_server.store.attempts import Ending, Fence, Grant, StartAsk, Success
+from layeron_job_server.store.open_attempts import Note
+from layeron_job_server.store.sessions import NewSession
+from layeron_job_server.store.tasks import Task
+
+Answer: TypeAlias = pb.StartAnswer | pb.FinishAnswer | pb.HeartbeatAnswer | pb.CancelOrder | pb.Drain
+
+PROTOCOL_VERSION: Final = 1
+ERROR_TYPE_MAX: Final = 255
+ERROR_MESSAGE_MAX: Final = 8 * 1024
+ERROR_DETAIL_MAX: Final = 32 * 1024
+LOG_TAIL_MAX: Final = 32 * 1024
+PROGRESS_MAX: Final = 4 * 1024
+RETRY_AFTER_MAX: Final = timedelta(days=30)
+_NOTE_MAX: Final = 1024
+_TASKS_MAX: Final = 500
+_QUEUES_MAX: Final = 32
+_SLOTS_MAX: Final = 100_000
+_NO_UUID = UUID(int=0)
+
+_REFUSALS: Final[Mapping[Refusal, pb.RefusalReason]] = {
+    Refusal.FINISHED: pb.REFUSAL_REASON_FINISHED,
+    Refusal.RUNNING: pb.REFUSAL_REASON_RUNNING,
+    Refusal.UNKNOWN_RUN: pb.REFUSAL_REASON_UNKNOWN_RUN,
+}
+_HOLDS: Final[Mapping[Hold, pb.HoldReason]] = {
+    Hold.NOT_DUE: pb.HOLD_REASON_NOT_DUE,
+    Hold.PAUSED: pb.HOLD_REASON_PAUSED,
+    Hold.NO_HANDLER: pb.HOLD_REASON_NO_HANDLER,
+}
+_VERDICTS: Final[Mapping[Verdict, pb.FinishVerdict]] = {
+    Verdict.RECORDED: pb.FINISH_VERDICT_RECORDED,
+    Verdict.SUPERSEDED: pb.FINISH_VERDICT_SUPERSEDED,
+}
+
+
+@dataclass(slots=True)
+class Hello:
+    """Everything a worker says of itself when it connects."""
+
+    namespace: str
+    resumes: UUID | None
+    build_id: str
+    sdk_name: str
+    sdk_version: str
+    host: str
+    pid: int
+    tasks: list[str]
+    queues: list[str]
+    slots: int
+    attempts: list[tuple[UUID, int]] = field(default_factory=list)
+    unanswered: set[int] = field(default_factory=set)
+
+
+async def read_hello(requests: AsyncIterator[pb.WorkRequest]) -> Hello | None:
+    """The worker's Hello, from as many messages as it takes; None if it left before. Raises InvalidRequest."""
+    hello: Hello | None = None
+    async for request in requests:
+        if not request.HasField("hello"):
+            raise InvalidRequest([FieldViolation("hello", "the first messages of a worker carry it, up to hello.last")])
+        part = request.hello
+        if hello is None:
+            hello = _first_hello(part)
+        hello.attempts.extend((_run_id(attempt.run_id), attempt.attempt) for attempt in part.attempts)
+        hello.unanswered.update(part.unanswered_starts)
+        if part.last:
+            return hello
+    return None
+
+
+def _first_hello(part: pb.Hello) -> Hello:
+    namespace = part.namespace or "default"
+    violations = [
+        FieldViolation(f"hello.{name}", problem)
+        for name, problem in (
+            ("namespace", names.namespace_problem(namespace)),
+            ("protocol_version", None if part.protocol_version == PROTOCOL_VERSION else "this server speaks version 1"),
+            ("tasks", None if 1 <= len(part.tasks) <= _TASKS_MAX else f"must be 1 to {_TASKS_MAX} names"),
+            ("queues", None if 1 <= len(part.queues) <= _QUEUES_MAX else f"must be 1 to {_QUEUES_MAX} names"),
+            ("slots", None if 1 <= part.slots <= _SLOTS_MAX else f"must be 1 to {_SLOTS_MAX}"),
+            *((f"queues[{index}]", names.queue_problem(queue)) for index, queue in enumerate(part.queues)),
+        )
+        if problem is not None
+    ]
+    resumes = None
+    if part.session_id:
+        try:
+            resumes = decode("ses", part.session_id)
+        except ValueError as error:
+            violations.append(FieldViolation("hello.session_id", str(error)))
+    if violations:
+        raise InvalidRequest(violations)
+    return Hello(
+        namespace,
+        resumes,
+        _cut(part.build_id, ERROR_TYPE_MAX),
+        _cut(part.sdk_name, ERROR_TYPE_MAX),
+        _cut(part.sdk_version, ERROR_TYPE_MAX),
+        _cut(part.host, ERROR_TYPE_MAX),
+        part.pid,
+        list(dict.fromkeys(part.tasks)),
+        list(dict.fromkeys(part.queues)),
+        part.slots,
+    )
+
+
+def session_of(hello: Hello) -> NewSession:
+    """The session as the worker describes it; its ids are not known yet."""
+    return NewSession(
+        _NO_UUID,
+        0,
+        hello.build_id,
+        hello.sdk_name,
+        hello.sdk_version,
+        hello.host,
+        hello.pid,
+        hello.slots,
+        (),
+        tuple(hello.queues),
+    )
+
+
+def start_asks(
+    starts: Sequence[pb.Start], session_id: UUID, epoch: int
+) -> tuple[list[tuple[pb.Start, StartAsk]], list[pb.StartAnswer]]:
+    """The starts that name a run, and the answers to those that do not."""
+    asks: list[tuple[pb.Start, StartAsk]] = []
+    refused: list[pb.StartAnswer] = []
+    for start in starts:
+        run_id = _run_id(start.run_id)
+        if run_id is _NO_UUID:
+            refused.append(start_answer(start.start_id, Refusal.UNKNOWN_RUN, {}))
+        else:
+            asks.append((start, StartAsk(run_id, session_id, epoch, start.start_id)))
+    return asks, refused
+
+
+def start_answer(start_id: int, answer: StartAnswer, tasks: Mapping[int, Task]) -> pb.StartAnswer:
+    """One answer to a start."""
+    if isinstance(answer, Grant):
+        return pb.StartAnswer(start_id=start_id, grant=_grant(answer, tasks[answer.task_id].name))
+    if isinstance(answer, Refusal):
+        return pb.StartAnswer(start_id=start_id, refusal=pb.Refusal(reason=_REFUSALS[answer]))
+    assert isinstance(answer, Hold)
+    return pb.StartAnswer(start_id=start_id, held=pb.Held(reason=_HOLDS[answer]))
+
+
+def _grant(grant: Grant, task: str) -> pb.Grant:
+    message = pb.Grant(
+        run_id=encode("run", grant.run_id),
+        attempt=grant.attempt,
+        task=task,
+        payload_json=grant.payload,
+        timeout_ms=grant.timeout_ms,
+        counted_attempts=grant.counted,
+        max_attempts=grant.max_attempts,
+        payload_encoding=grant.payload_encoding,
+        name=grant.name,
+    )
+    message.created_at.FromDatetime(grant.created_at)
+    if grant.labels is not None:
+        message.labels.update(orjson.loads(grant.labels))
+    if grant.trace_context is not None:
+        message.trace_context.update(orjson.loads(grant.trace_context))
+    return message
+
+
+@dataclass(slots=True)
+class Reports:
+    """A worker's finishes, sorted by the way they are recorded; ids are those of their starts."""
+
+    success_ids: list[int] = field(default_factory=list)
+    successes: list[Success] = field(default_factory=list)
+    ending_ids: list[int] = field(default_factory=list)
+    endings: list[Report] = field(default_factory=list)
+    malformed_ids: list[int] = field(default_factory=list)
+
+
+def reports(finishes: Sequence[pb.Finish], session_id: UUID, build: str, *, result_bytes_max: int) -> Reports:
+    """What is reported. A result that breaks the rules becomes the end of its attempt."""
+    sorted_ = Reports()
+    for finish in finishes:
+        run_id = _run_id(finish.run_id)
+        outcome = finish.WhichOneof("outcome")
+        if run_id is _NO_UUID or outcome is None:
+            sorted_.malformed_ids.append(finish.start_id)
+            continue
+        fence = Fence(run_id, finish.attempt, session_id)
+        log_tail = _cut(finish.log_tail, LOG_TAIL_MAX) or None
+        if outcome != "result_json":
+            sorted_.ending_ids.append(finish.start_id)
+            sorted_.endings.append(_ending(finish, outcome, fence, build, log_tail))
+            continue
+        result = finish.result_json or b"null"
+        wrong = problem(result, bytes_max=result_bytes_max)
+        if wrong is None:
+            sorted_.success_ids.append(finish.start_id)
+            sorted_.successes.append(Success(fence, result, finish.ran_ms, build, log_tail))
+        else:
+            sorted_.ending_ids.append(finish.start_id)
+            ending = Ending(build, "ResultInvalid", f"the result {wrong}", None, finish.ran_ms, log_tail)
+            sorted_.endings.append(
+                Report(fence, ResultInvalid(), AttemptStatus.FAILED, ending, note=ending.error_message)
+            )
+    return sorted_
+
+
+def _ending(finish: pb.Finish, outcome: str, fence: Fence, build: str, log_tail: str | None) -> Report:
+    failure: pb.Failure = getattr(finish, outcome)
+    error_type = _cut(failure.error_type, ERROR_TYPE_MAX)
+    message = _cut(failure.error_message, ERROR_MESSAGE_MAX)
+    event, status = _event(outcome, failure, error_type)
+    ending = Ending(
+        build,
+        error_type or None,
+        message or None,
+        _cut(failure.error_detail, ERROR_DETAIL_MAX) or None,
+        finish.ran_ms,
+        log_tail,
+    )
+    return Report(fence, event, status, ending, note=_cut(f"{error_type}: {message}", _NOTE_MAX) if error_type else None)
+
+
+def _event(outcome: str, failure: pb.Failure, error_type: str) -> tuple[Event, AttemptStatus]:
+    match outcome:
+        case "timed_out":
+            return TimedOut(), AttemptStatus.TIMED_OUT
+        case "canceled":
+            return CancelConfirmed(), AttemptStatus.CANCELED
+        case "interrupted":
+            return Interrupted(), AttemptStatus.INTERRUPTED
+    retry_after = None
+    if failure.HasField("retry_after_ms"):
+        retry_after = min(max(timedelta(0), timedelta(milliseconds=min(failure.retry_after_ms, 10**12))), RETRY_AFTER_MAX)
+    return Failed(error_type, not failure.do_not_retry, retry_after), AttemptStatus.FAILED
+
+
+def finish_answers(start_ids: Sequence[int], verdicts: Sequence[Verdict | BaseException]) -> list[pb.FinishAnswer]:
+    """The answers to finishes. One that could not be recorded has none: the worker reports it again."""
+    return [
+        pb.FinishAnswer(start_id=start_id, verdict=_VERDICTS[verdict])
+        for start_id, verdict in zip(start_ids, verdicts, strict=True)
+        if isinstance(verdict, Verdict)
+    ]
+
+
+def superseded(start_ids: Iterable[int]) -> list[pb.FinishAnswer]:
+    """The answers to finishes that name nothing."""
+    return [pb.FinishAnswer(start_id=start_id, verdict=pb.FINISH_VERDICT_SUPERSEDED) for start_id in start_ids]
+
+
+def begun(entries: Sequence[pb.Begun], session_id: UUID) -> list[tuple[Fence, int]]:
+    """Which attempts have begun, how many milliseconds ago."""
+    return [
+        (Fence(_run_id(entry.run_id), entry.attempt, session_id), max(0, min(entry.running_ms, 10**12)))
+        for entry in entries
+    ]
+
+
+def notes(entries: Sequence[pb.AttemptNote], session_id: UUID) -> list[Note]:
+    """What running handlers tell. Progress that is too large or no JSON is left out."""
+    kept = []
+    for entry in entries:
+        progress = entry.progress_json or None
+        if progress is not None and problem(progress, bytes_max=PROGRESS_MAX) is not None:
+            progress = None
+        log_tail = _cut(entry.log_tail, LOG_TAIL_MAX) or None
+        kept.append(Note(Fence(_run_id(entry.run_id), entry.attempt, session_id), progress, log_tail))
+    return kept
+
+
+def responses(answers: Sequence[Answer], *, bytes_max: int) -> Iterator[pb.WorkResponse]:
+    """The answers in as few messages as their size allows."""
+    response = pb.WorkResponse()
+    room = bytes_max
+    empty = True
+    for answer in answers:
+        size = answer.ByteSize() + 8 if isinstance(answer, pb.StartAnswer) else 64
+        if size > room and not empty:
+            yield response
+            response, room = pb.WorkResponse(), bytes_max
+        match answer:
+            case pb.StartAnswer():
+                response.start_answers.append(answer)
+            case pb.FinishAnswer():
+                response.finish_answers.append(answer)
+            case pb.CancelOrder():
+                response.cancel_orders.append(answer)
+            case pb.HeartbeatAnswer():
+                if response.HasField("heartbeat_answer"):
+                    yield response
+                    response, room = pb.WorkResponse(), bytes_max
+                response.heartbeat_answer.CopyFrom(answer)
+            case pb.Drain():
+                response.drain.CopyFrom(answer)
+        room -= size
+        empty = False
+    if not empty:
+        yield response
+
+
+def _run_id(text: str) -> UUID:
+    """The run's UUID; that of no run if the text is no run id."""
+    try:
+        return decode("run", text)
+    except ValueError:
+        return _NO_UUID
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8, without NUL, which PostgreSQL does not take."""
+    if "\0" in text:
+        text = text.replace("\0", "")
+    if len(text) * 4 <= limit:
+        return text
+    return text.encode()[:limit].decode(errors="ignore")

@@ -1,0 +1,306 @@
+"""WorkerService: one stream per worker process. Every message is a batch; answers are batched as they come.
+
+The reader never waits for the database: each batch of starts or finishes goes to the shared writers, and its answers
+travel back when they are there. Too many unanswered batches stop the reader, and gRPC's flow control stops the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import grpc
+
+from layeron.job.v1 import worker_service_pb2 as pb
+from layeron.job.v1 import worker_service_pb2_grpc
+from layeron_job.ids import encode
+from layeron_job_server.broker import PRIORITIES, Broker, NatsAccess, consumer_name
+from layeron_job_server.domain.errors import DatabaseAway, Overloaded
+from layeron_job_server.operations import sessions
+from layeron_job_server.operations.attempts import AttemptWriters, SessionOver
+from layeron_job_server.operations.sessions import Connected, SessionWriters
+from layeron_job_server.operations.system import System
+from layeron_job_server.store import open_attempts
+from layeron_job_server.store.attempts import Fence, Grant
+
+from . import work_messages as messages
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse]
+
+_UNANSWERED_BATCHES_MAX = 64
+_AGAIN_SECONDS = 0.25
+_RESPONSE_BYTES_MAX = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAccess:
+    """What Welcome tells of NATS."""
+
+    nats: NatsAccess
+    broker: Broker
+
+
+class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
+    """Serves the worker streams of this process."""
+
+    def __init__(
+        self, system: System, attempts: AttemptWriters, session: SessionWriters, access: WorkerAccess
+    ) -> None:
+        self._system = system
+        self._attempts = attempts
+        self._sessions = session
+        self._access = access
+        self._streams: dict[UUID, _Stream] = {}
+        self._draining = False
+
+    async def Work(  # noqa: N802 (the contract's name)
+        self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context
+    ) -> None:
+        """One worker process, from Hello to goodbye."""
+        hello = await messages.read_hello(request_iterator)
+        if hello is None:
+            return
+        connected = await sessions.connect(
+            self._system,
+            messages.session_of(hello),
+            hello.tasks,
+            namespace=hello.namespace,
+            resumes=hello.resumes,
+            has=hello.attempts,
+            unanswered=hello.unanswered,
+        )
+        log.info("worker session %s connected, epoch %d", encode("ses", connected.session_id), connected.epoch)
+        await context.write(pb.WorkResponse(welcome=self._welcome(hello, connected)))
+        stream = _Stream(self._system, self._attempts, self._sessions, connected, hello)
+        self._streams[connected.session_id] = stream
+        sender = asyncio.create_task(stream.send(context), name="work stream sender")
+        try:
+            if self._draining:
+                stream.drain()
+            await stream.receive(request_iterator)
+        finally:
+            if self._streams.get(connected.session_id) is stream:
+                del self._streams[connected.session_id]
+            stream.close()
+            await asyncio.wait([sender])
+
+    async def tell_cancels_once(self) -> None:
+        """Send the cancel orders that wait for workers connected here."""
+        if not self._streams:
+            return
+        session_ids = list(self._streams)
+        for fence in await self._system.database.read(lambda c: open_attempts.cancel_orders(c, session_ids)):
+            stream = self._streams.get(fence.session_id)
+            if stream is not None:
+                stream.cancel(fence)
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether a worker is connected here."""
+        return bool(self._streams)
+
+    def drain(self) -> None:
+        """Ask every worker to connect elsewhere; they keep their sessions."""
+        self._draining = True
+        for stream in self._streams.values():
+            stream.drain()
+
+    def _welcome(self, hello: messages.Hello, connected: Connected) -> pb.Welcome:
+        settings = self._system.settings
+        access = self._access
+        return pb.Welcome(
+            session_id=encode("ses", connected.session_id),
+            epoch=connected.epoch,
+            resumed=connected.resumed,
+            lease_ms=settings.lease_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            nats_urls=access.nats.urls,
+            nats_credentials=pb.NatsCredentials(
+                user=access.nats.user, password=access.nats.password, token=access.nats.token
+            ),
+            inbox_prefix="_INBOX",
+            stream=access.broker.stream,
+            consumers=[
+                pb.Consumer(name=consumer_name(hello.namespace, queue, priority), queue=queue, priority=priority)
+                for priority in PRIORITIES.values()
+                for queue in hello.queues
+            ],
+            ack_wait_ms=settings.ack_wait_ms,
+            superseded=[
+                pb.OpenAttempt(run_id=encode("run", run_id), attempt=number) for run_id, number in connected.superseded
+            ],
+            result_bytes_max=settings.result_bytes_max,
+            begin_within_ms=settings.begin_within_ms,
+            cancel_grace_ms=settings.cancel_grace_ms,
+        )
+
+
+class _Stream:
+    """One connected session: what it was told, what it must still be told."""
+
+    def __init__(
+        self,
+        system: System,
+        attempts: AttemptWriters,
+        session: SessionWriters,
+        connected: Connected,
+        hello: messages.Hello,
+    ) -> None:
+        self._system = system
+        self._attempts = attempts
+        self._sessions = session
+        self._session_id = connected.session_id
+        self._epoch = connected.epoch
+        self._build = hello.build_id
+        self._answers: list[messages.Answer] = []
+        self._wake = asyncio.Event()
+        self._over = False
+        self._batches: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(_UNANSWERED_BATCHES_MAX)
+
+    async def receive(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
+        """Take messages until the worker leaves or its session is over."""
+        async for request in requests:
+            if self._over:
+                return
+            if request.starts:
+                await self._in_background(self._start(request.starts))
+            if request.finishes:
+                await self._in_background(self._finish(request.finishes))
+            if request.begun or request.notes:
+                await self._in_background(self._tell(request))
+            if request.HasField("heartbeat"):
+                await self._in_background(self._beat(request.heartbeat.number))
+            if request.HasField("goodbye"):
+                await self._settled()
+                await sessions.say_goodbye(self._system, self._session_id, self._epoch)
+                return
+
+    async def send(self, context: Context) -> None:
+        """Send answers as they come, as many as there are in one message, until closed."""
+        while not self._over or self._answers:
+            if not self._answers:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            answers, self._answers = self._answers, []
+            try:
+                for response in messages.responses(answers, bytes_max=_RESPONSE_BYTES_MAX):
+                    await context.write(response)
+            except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+                return  # the worker is gone; it asks again over its next stream
+
+    def close(self) -> None:
+        """No more is to be told."""
+        self._over = True
+        self._wake.set()
+
+    def cancel(self, fence: Fence) -> None:
+        """Tell the worker to cancel one attempt."""
+        self._say([pb.CancelOrder(run_id=encode("run", fence.run_id), attempt=fence.number)])
+
+    def drain(self) -> None:
+        """Tell the worker to connect elsewhere."""
+        self._say([pb.Drain()])
+
+    def _say(self, answers: Sequence[messages.Answer]) -> None:
+        self._answers.extend(answers)
+        self._wake.set()
+
+    async def _in_background(self, work: Awaitable[None]) -> None:
+        await self._room.acquire()
+        task = asyncio.ensure_future(work)
+        self._batches.add(task)
+        task.add_done_callback(self._batch_done)
+
+    def _batch_done(self, task: asyncio.Task[None]) -> None:
+        self._batches.discard(task)
+        self._room.release()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a worker's batch failed", exc_info=task.exception())
+
+    async def _settled(self) -> None:
+        while self._batches:
+            await asyncio.wait(list(self._batches))
+
+    async def _start(self, starts: Sequence[pb.Start]) -> None:
+        asks, refused = messages.start_asks(starts, self._session_id, self._epoch)
+        self._say(refused)
+        answers = await self._until_written(lambda: self._attempts.start.submit([ask for _, ask in asks]))
+        if answers is None:
+            return
+        tasks = await self._system.tasks.by_ids({answer.task_id for answer in answers if isinstance(answer, Grant)})
+        said = []
+        for (start, _), answer in zip(asks, answers, strict=True):
+            if isinstance(answer, SessionOver):
+                self._session_over()
+            elif isinstance(answer, BaseException):
+                log.error("a start of %s failed", start.run_id, exc_info=answer)
+            else:
+                said.append(messages.start_answer(start.start_id, answer, tasks))
+        self._say(said)
+
+    async def _finish(self, finishes: Sequence[pb.Finish]) -> None:
+        reports = messages.reports(
+            finishes, self._session_id, self._build, result_bytes_max=self._system.settings.result_bytes_max
+        )
+        for ids, writer, items in (
+            (reports.success_ids, self._attempts.succeed, reports.successes),
+            (reports.ending_ids, self._attempts.end, reports.endings),
+        ):
+            verdicts = await self._until_written(lambda writer=writer, items=items: writer.submit(items))  # type: ignore[misc, attr-defined] # two kinds of reports
+            if verdicts is None:
+                return
+            self._say(messages.finish_answers(ids, verdicts))
+        self._say(messages.superseded(reports.malformed_ids))
+
+    async def _tell(self, request: pb.WorkRequest) -> None:
+        begun = messages.begun(request.begun, self._session_id)
+        notes = messages.notes(request.notes, self._session_id)
+        try:
+            await self._sessions.begun.submit(begun)
+            await self._sessions.note.submit(notes)
+        except Overloaded:
+            log.debug("notes of running attempts were dropped")
+
+    async def _beat(self, number: int) -> None:
+        """Answer in time, also when the database does not: the worker decides by it what to do."""
+        limit = timedelta(milliseconds=self._system.settings.heartbeat_interval_ms).total_seconds()
+        verdict = pb.HEARTBEAT_VERDICT_DATABASE_AWAY
+        try:
+            recorded = await asyncio.wait_for(
+                self._sessions.heartbeat.submit_one((self._session_id, self._epoch)), timeout=limit
+            )
+            verdict = pb.HEARTBEAT_VERDICT_RECORDED if recorded else pb.HEARTBEAT_VERDICT_SESSION_ENDED
+        except (DatabaseAway, Overloaded, TimeoutError):
+            pass
+        self._say([pb.HeartbeatAnswer(number=number, verdict=verdict)])
+        if verdict == pb.HEARTBEAT_VERDICT_SESSION_ENDED:
+            self._session_over()
+
+    def _session_over(self) -> None:
+        """The session has ended or goes on elsewhere: the worker must connect again."""
+        if not self._over:
+            self._say([pb.HeartbeatAnswer(number=0, verdict=pb.HEARTBEAT_VERDICT_SESSION_ENDED)])
+            self._over = True
+
+    async def _until_written(self, submit: Callable[[], Awaitable[list[T | BaseException]]]) -> list[T | BaseException] | None:
+        """Submit again while the database is away or too much waits; None once the stream is over."""
+        while not self._over:
+            try:
+                answers = await submit()
+            except Overloaded:
+                pass
+            else:
+                if not any(isinstance(answer, DatabaseAway) for answer in answers):
+                    return answers
+            await asyncio.sleep(_AGAIN_SECONDS)
+        return None

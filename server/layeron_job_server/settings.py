@@ -1,0 +1,79 @@
+"""Every knob, with its unit in its name and its limit checked. Read from LAYERON_JOB_… variables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Milliseconds = Annotated[int, Field(gt=0, le=86_400_000)]
+Count = Annotated[int, Field(gt=0, le=10_000_000)]
+
+
+class Settings(BaseSettings):
+    """How a server runs. Defaults suit production; tests shorten the times."""
+
+    model_config = SettingsConfigDict(env_prefix="LAYERON_JOB_", frozen=True, extra="forbid")
+
+    database_url: str = Field("postgresql://localhost/layeron_job", description="PostgreSQL, postgresql://user:password@host/db", repr=False)
+    database_pool_size: Annotated[int, Field(ge=4, le=200)] = 10
+    nats_url: str = Field("nats://localhost:4222", description="NATS servers, joined with commas", repr=False)
+    nats_worker_url: str = Field("", description="The NATS servers that workers are told of; empty: nats_url", repr=False)
+    nats_user: str = ""
+    nats_password: str = Field("", repr=False)
+    nats_token: str = Field("", repr=False)
+    nats_prefix: Annotated[str, Field(pattern=r"^[a-z0-9]{1,32}$")] = "job"
+    nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    grpc_address: str = Field("127.0.0.1:7233", description="host:port to listen on; port 0 takes a free one")
+    reflection: bool = Field(True, description="Serve gRPC reflection, so that grpcurl needs no files")
+
+    # Payloads and requests.
+    payload_bytes_max: Count = 256 * 1024
+    result_bytes_max: Count = 256 * 1024
+    request_bytes_max: Count = 4 * 1024 * 1024
+
+    # Writers: what may wait before callers are told RESOURCE_EXHAUSTED, and what goes into one transaction.
+    batch_items_max: Count = 500
+    batch_bytes_max: Count = 4 * 1024 * 1024
+    waiting_items_max: Count = 20_000
+    waiting_bytes_max: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
+
+    # Delivery.
+    look_ahead_ms: Milliseconds = 10_000
+    ack_wait_ms: Milliseconds = 10_000
+    consumer_backlog_max: Count = 100_000
+    sweep_interval_ms: Milliseconds = 500
+    audit_overdue_ms: Milliseconds = 5_000
+
+    # Worker sessions.
+    lease_ms: Milliseconds = 15_000
+    heartbeat_interval_ms: Milliseconds = 3_000
+    begin_within_ms: Milliseconds = 2_000
+    timeout_grace_ms: Milliseconds = 5_000
+    cancel_grace_ms: Milliseconds = 30_000
+    cancel_poll_interval_ms: Milliseconds = 500
+    reconcile_interval_ms: Milliseconds = 1_000
+    watch_poll_interval_ms: Milliseconds = 250
+    drain_seconds: Annotated[float, Field(gt=0, le=600)] = 20.0
+
+    @property
+    def look_ahead(self) -> timedelta:
+        """Rings due within it are handed to JetStream as message schedules."""
+        return timedelta(milliseconds=self.look_ahead_ms)
+
+    @property
+    def writer_limits(self) -> dict[str, int]:
+        """What bounds each writer."""
+        return {
+            "batch_items_max": self.batch_items_max,
+            "batch_bytes_max": self.batch_bytes_max,
+            "waiting_items_max": self.waiting_items_max,
+            "waiting_bytes_max": self.waiting_bytes_max,
+        }
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a session lives after its last recorded heartbeat."""
+        return timedelta(milliseconds=self.lease_ms)

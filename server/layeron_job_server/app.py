@@ -82,9 +82,7 @@ class App:
             session_writers(self.system),
         )
         worker_access = WorkerAccess(_nats_access(settings, settings.nats_worker_url or settings.nats_url), self.broker)
-        self.worker_servicer = WorkerServicer(
-            self.system, self.writers.attempts, self.writers.sessions, worker_access
-        )
+        self.worker_servicer = WorkerServicer(self.system, self.writers.attempts, self.writers.sessions, worker_access)
         self.port = 0
         self._hints: set[asyncio.Task[None]] = set()
 

@@ -1,6 +1,7 @@
 """The only place in the server that talks to NATS: the stream, its consumers, and rings.
 
-A ring may be lost, late or repeated without harm; what is owed stays in the outbox until JetStream has said that it has it.
+A ring may be lost, late or repeated without harm; what is owed stays in the outbox until JetStream has said that it
+has it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
 from nats.js.errors import NotFoundError
 
 from layeron.job.v1.delivery_pb2 import Delivery
@@ -80,7 +89,7 @@ class Broker:
         return self._nc.is_connected
 
     async def connect(self) -> None:
-        """Connect and make the stream. Keeps trying in the background once it was reached; raises BrokerAway until then."""
+        """Connect. Once it was reached, NATS is connected to again by itself; raises BrokerAway until then."""
         options: dict[str, Any] = {}
         if self._access.token:
             options["token"] = self._access.token
@@ -190,7 +199,10 @@ class Broker:
                 if ring.after is None:
                     await self._nc.publish(ring.subject, ring.body, reply=f"{reply}{index}")
                 else:
-                    headers = {_SCHEDULE_HEADER: f"@at {_rfc3339(stream_now + ring.after)}", _TARGET_HEADER: ring.subject}
+                    headers = {
+                        _SCHEDULE_HEADER: f"@at {_rfc3339(stream_now + ring.after)}",
+                        _TARGET_HEADER: ring.subject,
+                    }
                     await self._nc.publish(ring.schedule_subject, ring.body, reply=f"{reply}{index}", headers=headers)
             await asyncio.wait_for(batch.future, _PUBLISH_TIMEOUT_SECONDS)
         except TimeoutError:

@@ -17,10 +17,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LAYERON_JOB_", frozen=True, extra="forbid")
 
-    database_url: str = Field("postgresql://localhost/layeron_job", description="PostgreSQL, postgresql://user:password@host/db", repr=False)
+    database_url: str = Field(
+        "postgresql://localhost/layeron_job", description="PostgreSQL, postgresql://user:password@host/db", repr=False
+    )
     database_pool_size: Annotated[int, Field(ge=4, le=200)] = 10
     nats_url: str = Field("nats://localhost:4222", description="NATS servers, joined with commas", repr=False)
-    nats_worker_url: str = Field("", description="The NATS servers that workers are told of; empty: nats_url", repr=False)
+    nats_worker_url: str = Field(
+        "", description="The NATS servers that workers are told of; empty: nats_url", repr=False
+    )
     nats_user: str = ""
     nats_password: str = Field("", repr=False)
     nats_token: str = Field("", repr=False)

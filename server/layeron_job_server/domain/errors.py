@@ -46,7 +46,8 @@ class TaskNotRegistered(JobError):
 
     def __init__(self, namespace: str, task: str) -> None:
         super().__init__(
-            f"task '{task}' is not registered in namespace '{namespace}': start a worker that has it, or call RegisterTasks",
+            f"task '{task}' is not registered in namespace '{namespace}': "
+            "start a worker that has it, or call RegisterTasks",
             namespace=namespace,
             task=task,
         )
@@ -128,7 +129,9 @@ class WatchTokenExpired(JobError):
     reason = "WATCH_TOKEN_EXPIRED"
 
     def __init__(self) -> None:
-        super().__init__("the resume token is older than 24 hours: watch without one, and list the runs you may have missed")
+        super().__init__(
+            "the resume token is older than 24 hours: watch without one, and list the runs you may have missed"
+        )
 
 
 class FilterTooBroad(JobError):
@@ -146,8 +149,12 @@ class Overloaded(JobError):
     reason = "OVERLOADED"
 
     def __init__(self, retry_after: timedelta, subject: str) -> None:
-        super().__init__(f"too much waits to be written ({subject}): try again after {retry_after.total_seconds():g} s")
+        super().__init__(
+            f"too much waits to be written ({subject}): try again after {retry_after.total_seconds():g} s",
+            subject=subject,
+        )
         self.retry_after = retry_after
+        self.subject = subject
 
 
 class DatabaseAway(JobError):

@@ -1,4 +1,7 @@
-"""What names and short texts may look like. Each function answers what is wrong, to follow the field's name, or None."""
+"""What names and short texts may look like.
+
+Each function answers what is wrong, to follow the field's name, or None.
+"""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _stated_delay(backoff: Backoff, counted: int) -> timedelta:
         case Exponential(initial, maximum, multiplier):
             if multiplier <= 1 or not initial:
                 return initial
-            # Beyond this many doublings the maximum is reached; no power is taken that could overflow.
+            # From this many steps on the maximum is reached; no power is taken that could overflow.
             steps_to_maximum = math.log(maximum / initial, multiplier)
             if counted - 1 >= steps_to_maximum:
                 return maximum
@@ -88,7 +88,10 @@ def interruption_delay(interruptions: int) -> timedelta:
 
 
 def to_json(policy: RetryPolicy) -> dict[str, Any]:
-    """The policy as plain JSON, durations in whole milliseconds."""
+    """The policy as plain JSON, durations in whole milliseconds.
+
+    Runs are stored and fingerprinted with it, so its form never changes.
+    """
     return {
         "max_attempts": policy.max_attempts,
         **_backoff_to_json(policy.backoff),
@@ -129,12 +132,13 @@ def from_json(value: dict[str, Any]) -> RetryPolicy:
 
 
 def _ms(duration: timedelta) -> int:
-    return duration // _MILLISECOND
+    """Rounded up: no wait is ever shorter than stated."""
+    return -(-duration // _MILLISECOND)
 
 
 def problems(policy: RetryPolicy) -> list[tuple[str, str]]:
     """What breaks a limit, as (field, description)."""
-    found = [*_backoff_problems(policy.backoff)]
+    found = _backoff_problems(policy.backoff)
     if not 1 <= policy.max_attempts <= MAX_ATTEMPTS_MAX:
         found.append(("max_attempts", f"must be 1 to {MAX_ATTEMPTS_MAX}"))
     if not 0 <= policy.jitter <= 1:
@@ -142,7 +146,7 @@ def problems(policy: RetryPolicy) -> list[tuple[str, str]]:
     if policy.max_elapsed is not None and not timedelta(0) < policy.max_elapsed <= MAX_ELAPSED_MAX:
         found.append(("max_elapsed", "must be more than 0 and at most 10 years"))
     if len(policy.non_retryable_types) > NON_RETRYABLE_TYPES_MAX:
-        found.append(("non_retryable_types", f"must be at most {NON_RETRYABLE_TYPES_MAX}"))
+        found.append(("non_retryable_types", f"must be at most {NON_RETRYABLE_TYPES_MAX} types"))
     found.extend(
         (f"non_retryable_types[{index}]", f"must be 1 to {ERROR_TYPE_MAX} characters without U+0000")
         for index, name in enumerate(policy.non_retryable_types)
@@ -168,6 +172,8 @@ def _backoff_problems(backoff: Backoff) -> list[tuple[str, str]]:
             if not 1 <= multiplier <= MULTIPLIER_MAX:
                 found.append(("exponential.multiplier", f"must be 1 to {MULTIPLIER_MAX:.0f}"))
     found.extend(
-        (field, f"must be 0 to {DELAY_MAX.days} days") for field, delay in delays if not timedelta(0) <= delay <= DELAY_MAX
+        (field, f"must be 0 to {DELAY_MAX.days} days")
+        for field, delay in delays
+        if not timedelta(0) <= delay <= DELAY_MAX
     )
     return found

@@ -1,4 +1,7 @@
-"""The life of a run, as one table and one function. Time and chance are arguments: nothing here reads a clock or a row."""
+"""The life of a run, as one table and one function.
+
+Time and chance are arguments: nothing here reads a clock or a row.
+"""
 
 from __future__ import annotations
 
@@ -148,111 +151,112 @@ def _step(run: Run, event: Event, now: datetime, chance: float) -> Step:
         case Granted():
             return _grant(run, now)
         case Succeeded():
-            return Step(replace(run, status=_S.SUCCEEDED), Reason.SUCCEEDED, AttemptStatus.SUCCEEDED)
-        case CancelRequested():
-            return _request_cancel(run, now)
-        case CancelConfirmed() | CancelIgnored() if run.cancel_requested_at is None:
-            raise IllegalTransition(f"{type(event).__name__} without a cancel request")
-        case CancelConfirmed():
-            return _cancel(run, Reason.CANCEL_REQUESTED, AttemptStatus.CANCELED)
-        case CancelIgnored():
-            return _cancel(run, Reason.CANCEL_IGNORED, AttemptStatus.CANCELED)
-        case StartDeadlinePassed():
-            if run.first_started_at is not None or run.start_by is None or run.start_by > now:
-                raise IllegalTransition("the start deadline has not passed")
-            return Step(replace(run, status=_S.DEAD_LETTERED), Reason.START_DEADLINE_EXCEEDED)
+            return _end(run, _S.SUCCEEDED, Reason.SUCCEEDED, AttemptStatus.SUCCEEDED)
+        case Failed() | TimedOut() | Lost() | ResultInvalid():
+            return _end_try(run, _try_of(event), now, chance)
         case Interrupted():
             return _interrupt(run, now)
-        case Failed() | TimedOut() | Lost() | ResultInvalid():
-            return _end_try(run, event, now, chance)
+        case CancelRequested():
+            return _request_cancel(run, now)
+        case CancelConfirmed() | CancelIgnored():
+            return _end_canceled(run, event)
+        case StartDeadlinePassed():
+            if not _start_deadline_passed(run, now):
+                raise IllegalTransition("the start deadline has not passed")
+            return _end(run, _S.DEAD_LETTERED, Reason.START_DEADLINE_EXCEEDED)
 
 
 def _grant(run: Run, now: datetime) -> Step:
     if run.due_at > now:
         raise IllegalTransition("it is not due")
-    if run.first_started_at is None and run.start_by is not None and run.start_by <= now:
+    if _start_deadline_passed(run, now):
         raise IllegalTransition("its start deadline has passed")
     started_at = run.first_started_at or now
     return Step(replace(run, status=_S.RUNNING, attempt=run.attempt + 1, first_started_at=started_at), Reason.STARTED)
 
 
+def _start_deadline_passed(run: Run, now: datetime) -> bool:
+    """A run that has started once has met its deadline for good."""
+    return run.first_started_at is None and run.start_by is not None and run.start_by <= now
+
+
 def _request_cancel(run: Run, now: datetime) -> Step:
+    """The first request's time is kept."""
     requested = replace(run, cancel_requested_at=run.cancel_requested_at or now)
     if run.status is _S.RUNNING:
         return Step(requested, None)
-    return Step(replace(requested, status=_S.CANCELED), Reason.CANCEL_REQUESTED)
+    return _end(requested, _S.CANCELED, Reason.CANCEL_REQUESTED)
 
 
-def _cancel(run: Run, reason: Reason, outcome: AttemptStatus) -> Step:
-    return Step(replace(run, status=_S.CANCELED), reason, outcome)
+def _end_canceled(run: Run, event: CancelConfirmed | CancelIgnored) -> Step:
+    if run.cancel_requested_at is None:
+        raise IllegalTransition(f"{type(event).__name__} without a cancel request")
+    reason = Reason.CANCEL_IGNORED if isinstance(event, CancelIgnored) else Reason.CANCEL_REQUESTED
+    return _end(run, _S.CANCELED, reason, AttemptStatus.CANCELED)
 
 
 def _interrupt(run: Run, now: datetime) -> Step:
     """Costs an attempt's number, not a try."""
     if run.cancel_requested_at is not None:
-        return _cancel(run, Reason.CANCEL_REQUESTED, AttemptStatus.INTERRUPTED)
+        return _end(run, _S.CANCELED, Reason.CANCEL_REQUESTED, AttemptStatus.INTERRUPTED)
     interruptions = run.interruptions + 1
     due_at = now + interruption_delay(interruptions)
     after = replace(run, status=_S.QUEUED, interruptions=interruptions, due_at=due_at)
     return Step(after, Reason.ATTEMPT_INTERRUPTED, AttemptStatus.INTERRUPTED, due_at)
 
 
-def _end_try(run: Run, event: Failed | TimedOut | Lost | ResultInvalid, now: datetime, chance: float) -> Step:
-    """A try that counts: the outcome is kept as it was, then the policy decides."""
-    outcome, again = _TRIES[type(event)]
-    counted = replace(run, counted=run.counted + 1, interruptions=0)
-    if run.cancel_requested_at is not None:
-        return _cancel(counted, Reason.CANCEL_REQUESTED, outcome)
-    given_up = _gives_up(counted, event)
-    if given_up is None:
-        due_at = now + _wait(counted, event, chance)
-        if not _past_max_elapsed(counted, due_at):
-            return Step(replace(counted, status=_S.RETRYING, due_at=due_at), again, outcome, due_at)
-        given_up = Reason.MAX_ELAPSED
-    return Step(replace(counted, status=_S.DEAD_LETTERED), given_up, outcome)
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """An ended attempt that counts, and what its end alone says about another one."""
+
+    outcome: AttemptStatus
+    again: Reason  # of the transition, if there is another one
+    error_type: str
+    wait: timedelta | None = None  # None: as long as the policy says
+    given_up: Reason | None = None  # why there is no other one, whatever the policy says
 
 
-_TRIES: Final[Mapping[type, tuple[AttemptStatus, Reason]]] = {
-    Failed: (AttemptStatus.FAILED, Reason.ATTEMPT_FAILED),
-    TimedOut: (AttemptStatus.TIMED_OUT, Reason.ATTEMPT_TIMED_OUT),
-    Lost: (AttemptStatus.LOST, Reason.ATTEMPT_LOST),
-    ResultInvalid: (AttemptStatus.FAILED, Reason.RESULT_INVALID),
-}
-
-
-def _gives_up(run: Run, event: Failed | TimedOut | Lost | ResultInvalid) -> Reason | None:
-    if isinstance(event, ResultInvalid):
-        return Reason.RESULT_INVALID
-    if isinstance(event, Failed) and not event.retryable:
-        return Reason.NON_RETRYABLE
-    if _type_name(event) in run.policy.non_retryable_types:
-        return Reason.NON_RETRYABLE
-    return Reason.ATTEMPTS_EXHAUSTED if run.counted >= run.policy.max_attempts else None
-
-
-def _type_name(event: Failed | TimedOut | Lost) -> str:
+def _try_of(event: Failed | TimedOut | Lost | ResultInvalid) -> _Try:
     match event:
-        case Failed(error_type=name):
-            return name
+        case Failed(error_type, retryable, retry_after):
+            given_up = None if retryable else Reason.NON_RETRYABLE
+            return _Try(AttemptStatus.FAILED, Reason.ATTEMPT_FAILED, error_type, retry_after, given_up)
         case TimedOut():
-            return "Timeout"
+            return _Try(AttemptStatus.TIMED_OUT, Reason.ATTEMPT_TIMED_OUT, "Timeout")
         case Lost():
-            return "Lost"
+            return _Try(AttemptStatus.LOST, Reason.ATTEMPT_LOST, "Lost", wait=timedelta(0))
+        case ResultInvalid():
+            failed, again = AttemptStatus.FAILED, Reason.ATTEMPT_FAILED
+            return _Try(failed, again, "ResultInvalid", given_up=Reason.RESULT_INVALID)
 
 
-def _wait(run: Run, event: Failed | TimedOut | Lost | ResultInvalid, chance: float) -> timedelta:
-    """A lost attempt is due again at once; a handler's own wish goes before the policy."""
-    match event:
-        case Lost():
-            return timedelta(0)
-        case Failed(retry_after=wish) if wish is not None:
-            return wish
-    return delay_after(run.policy, run.counted, chance)
+def _end_try(run: Run, ended: _Try, now: datetime, chance: float) -> Step:
+    """The attempt keeps its true outcome; a cancel request, the attempt's end and the policy, in this order, decide."""
+    run = replace(run, counted=run.counted + 1, interruptions=0)
+    if run.cancel_requested_at is not None:
+        return _end(run, _S.CANCELED, Reason.CANCEL_REQUESTED, ended.outcome)
+    due_at = now + (delay_after(run.policy, run.counted, chance) if ended.wait is None else ended.wait)
+    given_up = ended.given_up or _given_up(run, ended.error_type, due_at)
+    if given_up is not None:
+        return _end(run, _S.DEAD_LETTERED, given_up, ended.outcome)
+    return Step(replace(run, status=_S.RETRYING, due_at=due_at), ended.again, ended.outcome, due_at)
 
 
-def _past_max_elapsed(run: Run, due_at: datetime) -> bool:
-    elapsed, first = run.policy.max_elapsed, run.first_started_at
-    return elapsed is not None and first is not None and due_at > first + elapsed
+def _given_up(run: Run, error_type: str, due_at: datetime) -> Reason | None:
+    """Why the policy has no attempt at `due_at`, if it has none."""
+    policy, first_started_at = run.policy, run.first_started_at
+    if error_type in policy.non_retryable_types:
+        return Reason.NON_RETRYABLE
+    if run.counted >= policy.max_attempts:
+        return Reason.ATTEMPTS_EXHAUSTED
+    assert first_started_at is not None  # it was running
+    if policy.max_elapsed is not None and due_at > first_started_at + policy.max_elapsed:
+        return Reason.MAX_ELAPSED
+    return None
+
+
+def _end(run: Run, status: RunStatus, reason: Reason, outcome: AttemptStatus | None = None) -> Step:
+    return Step(replace(run, status=status), reason, outcome)
 
 
 def chart() -> str:

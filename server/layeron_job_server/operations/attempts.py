@@ -256,7 +256,11 @@ def attempt_writers(system: System) -> AttemptWriters:
     limits = system.settings.writer_limits
     return AttemptWriters(
         start=Writer(
-            "start", lambda batch: start(system, batch), conflicts=lambda ask: (ask.run_id,), size=lambda _: 64, **limits
+            "start",
+            lambda batch: start(system, batch),
+            conflicts=lambda ask: (ask.run_id,),
+            size=lambda _: 64,
+            **limits,
         ),
         succeed=Writer(
             "succeed",

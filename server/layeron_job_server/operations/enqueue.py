@@ -32,7 +32,7 @@ DEFAULT_KEY_TTL = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class EnqueueAsk:
-    """One run as a caller asks for it, with every field checked. `payload` is JSON text by the rules of domain/json_rules."""
+    """One run as a caller asks for it, with every field checked. `payload` is JSON text by the rules."""
 
     namespace: str
     task: str
@@ -91,7 +91,8 @@ async def enqueue(system: System, writer: EnqueueWriter, ask: EnqueueAsk) -> Enq
 async def enqueue_batch(system: System, asks: Sequence[EnqueueAsk]) -> list[Enqueued]:
     """Make all the runs or none, in one transaction of their own; all in one namespace.
 
-    Equal items answer the first one's run. Raises what `enqueue` raises, with `items[i]` in violations where it applies.
+    Equal items answer the first one's run. Raises what `enqueue` raises, with `items[i]` in violations where it
+    applies.
     """
     known = await _tasks(system, asks[0].namespace, list(dict.fromkeys(ask.task for ask in asks)))
     news = [resolve(ask, known[ask.task]) for ask in asks]
@@ -176,7 +177,7 @@ def _settle(new: NewRun, task: Task, answer: Made | Taken) -> Enqueued:
         if not same:
             raise IdempotencyKeyReused(encode("run", answer.run_id))
     elif not same or answer.idempotency_key != new.idempotency_key:
-        raise RunIdReused()
+        raise RunIdReused
     return Enqueued(answer.run_id, False, task, new, None)
 
 
@@ -190,7 +191,11 @@ def _first_of_equals(news: Sequence[NewRun]) -> list[int]:
         if earlier and news[first].fingerprint != new.fingerprint:
             shared = "run_id" if news[first].run_id == new.run_id else "idempotency_key"
             raise InvalidRequest(
-                [FieldViolation(f"items[{index}].{shared}", f"is also that of items[{first}], which asks for something else")]
+                [
+                    FieldViolation(
+                        f"items[{index}].{shared}", f"is also that of items[{first}], which asks for something else"
+                    )
+                ]
             )
         for touched in _touches(new):
             seen.setdefault(touched, first)

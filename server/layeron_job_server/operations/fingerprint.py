@@ -20,7 +20,7 @@ _FRACTION_OR_EXPONENT = re.compile(rb"\d[.eE]")
 def fingerprint(
     task: str, payload: bytes, *, retry: Any = None, timeout_ms: int | None = None, replays: UUID | None = None
 ) -> bytes:
-    """A version byte and 32 bytes. `payload` is checked JSON text; `retry` and `timeout_ms` only if the caller set them."""
+    """A version byte and 32 bytes. `payload` is checked JSON text; the others only if the caller set them."""
     rest: dict[str, Any] = {"task": task}
     if retry is not None:
         rest["retry"] = retry

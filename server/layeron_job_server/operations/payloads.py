@@ -23,11 +23,7 @@ def problem(text: bytes, *, bytes_max: int) -> str | None:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         return f"is not UTF-8 JSON: {error}"
-    if (
-        text.count(b"{") + text.count(b"[") <= _DEPTH_MAX
-        and b"\\u" not in text
-        and not _LONG_NUMBER.search(text)
-    ):
+    if text.count(b"{") + text.count(b"[") <= _DEPTH_MAX and b"\\u" not in text and not _LONG_NUMBER.search(text):
         return None  # shallow, without escapes and long numbers: nothing left that could be wrong
     return json_rules.check(_with_exact_integers(text, value), depth_max=_DEPTH_MAX)
 

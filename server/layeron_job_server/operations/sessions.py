@@ -77,9 +77,7 @@ async def _resume(
     own = await system.database.read(lambda c: open_attempts.of_session(c, named.session_id))
     still_has = set(has)
     forgotten = [
-        fence
-        for fence, start_id in own
-        if (fence.run_id, fence.number) not in still_has and start_id not in unanswered
+        fence for fence, start_id in own if (fence.run_id, fence.number) not in still_has and start_id not in unanswered
     ]
     await interrupt(system, forgotten)
     owned = {(fence.run_id, fence.number) for fence, _ in own}
@@ -90,7 +88,8 @@ async def say_goodbye(system: System, session_id: UUID, epoch: int) -> None:
     """End the session; what it still has is interrupted."""
     if await system.database.write(lambda c: sessions.say_goodbye(c, session_id, epoch)):
         await interrupt(
-            system, [fence for fence, _ in await system.database.read(lambda c: open_attempts.of_session(c, session_id))]
+            system,
+            [fence for fence, _ in await system.database.read(lambda c: open_attempts.of_session(c, session_id))],
         )
 
 

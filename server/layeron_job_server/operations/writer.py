@@ -1,7 +1,9 @@
 """Coalescing: concurrent calls of one kind become one transaction.
 
-A writer takes whatever waits and writes it at once, so that an idle system has no added latency and a busy one batches by
-itself. Two items that touch the same run or key never share a batch. A bad item is found by halving, and never fails its
+A writer takes whatever waits and writes it at once, so that an idle system has no added latency and a busy one
+batches by
+itself. Two items that touch the same run or key never share a batch. A bad item is found by halving, and never fails
+its
 neighbours. A caller that goes away does not cancel what others share.
 """
 

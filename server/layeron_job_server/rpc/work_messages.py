@@ -45,17 +45,17 @@ _QUEUES_MAX: Final = 32
 _SLOTS_MAX: Final = 100_000
 _NO_UUID = UUID(int=0)
 
-_REFUSALS: Final[Mapping[Refusal, pb.RefusalReason]] = {
+_REFUSALS: Final[Mapping[Refusal, pb.RefusalReason.ValueType]] = {
     Refusal.FINISHED: pb.REFUSAL_REASON_FINISHED,
     Refusal.RUNNING: pb.REFUSAL_REASON_RUNNING,
     Refusal.UNKNOWN_RUN: pb.REFUSAL_REASON_UNKNOWN_RUN,
 }
-_HOLDS: Final[Mapping[Hold, pb.HoldReason]] = {
+_HOLDS: Final[Mapping[Hold, pb.HoldReason.ValueType]] = {
     Hold.NOT_DUE: pb.HOLD_REASON_NOT_DUE,
     Hold.PAUSED: pb.HOLD_REASON_PAUSED,
     Hold.NO_HANDLER: pb.HOLD_REASON_NO_HANDLER,
 }
-_VERDICTS: Final[Mapping[Verdict, pb.FinishVerdict]] = {
+_VERDICTS: Final[Mapping[Verdict, pb.FinishVerdict.ValueType]] = {
     Verdict.RECORDED: pb.FINISH_VERDICT_RECORDED,
     Verdict.SUPERSEDED: pb.FINISH_VERDICT_SUPERSEDED,
 }
@@ -181,8 +181,8 @@ def _grant(grant: Grant, task: str) -> pb.Grant:
         timeout_ms=grant.timeout_ms,
         counted_attempts=grant.counted,
         max_attempts=grant.max_attempts,
-        payload_encoding=grant.payload_encoding,
-        name=grant.name,
+        payload_encoding=grant.payload_encoding or "",
+        name=grant.name or "",
     )
     message.created_at.FromDatetime(grant.created_at)
     if grant.labels is not None:
@@ -245,7 +245,9 @@ def _ending(finish: pb.Finish, outcome: str, fence: Fence, build: str, log_tail:
         finish.ran_ms,
         log_tail,
     )
-    return Report(fence, event, status, ending, note=_cut(f"{error_type}: {message}", _NOTE_MAX) if error_type else None)
+    return Report(
+        fence, event, status, ending, note=_cut(f"{error_type}: {message}", _NOTE_MAX) if error_type else None
+    )
 
 
 def _event(outcome: str, failure: pb.Failure, error_type: str) -> tuple[Event, AttemptStatus]:
@@ -258,7 +260,9 @@ def _event(outcome: str, failure: pb.Failure, error_type: str) -> tuple[Event, A
             return Interrupted(), AttemptStatus.INTERRUPTED
     retry_after = None
     if failure.HasField("retry_after_ms"):
-        retry_after = min(max(timedelta(0), timedelta(milliseconds=min(failure.retry_after_ms, 10**12))), RETRY_AFTER_MAX)
+        retry_after = min(
+            max(timedelta(0), timedelta(milliseconds=min(failure.retry_after_ms, 10**12))), RETRY_AFTER_MAX
+        )
     return Failed(error_type, not failure.do_not_retry, retry_after), AttemptStatus.FAILED
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -22,9 +22,10 @@ from layeron_job.ids import encode
 from layeron_job_server.broker import PRIORITIES, Broker, NatsAccess, consumer_name
 from layeron_job_server.domain.errors import DatabaseAway, Overloaded
 from layeron_job_server.operations import sessions
-from layeron_job_server.operations.attempts import AttemptWriters, SessionOver
+from layeron_job_server.operations.attempts import AttemptWriters, SessionOver, Verdict
 from layeron_job_server.operations.sessions import Connected, SessionWriters
 from layeron_job_server.operations.system import System
+from layeron_job_server.operations.writer import Writer
 from layeron_job_server.store import open_attempts
 from layeron_job_server.store.attempts import Fence, Grant
 
@@ -32,7 +33,8 @@ from . import work_messages as messages
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse]
 
 _UNANSWERED_BATCHES_MAX = 64
@@ -51,9 +53,7 @@ class WorkerAccess:
 class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
     """Serves the worker streams of this process."""
 
-    def __init__(
-        self, system: System, attempts: AttemptWriters, session: SessionWriters, access: WorkerAccess
-    ) -> None:
+    def __init__(self, system: System, attempts: AttemptWriters, session: SessionWriters, access: WorkerAccess) -> None:
         self._system = system
         self._attempts = attempts
         self._sessions = session
@@ -61,7 +61,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         self._streams: dict[UUID, _Stream] = {}
         self._draining = False
 
-    async def Work(  # noqa: N802 (the contract's name)
+    async def Work(  # type: ignore[override]
         self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context
     ) -> None:
         """One worker process, from Hello to goodbye."""
@@ -234,7 +234,7 @@ class _Stream:
     async def _start(self, starts: Sequence[pb.Start]) -> None:
         asks, refused = messages.start_asks(starts, self._session_id, self._epoch)
         self._say(refused)
-        answers = await self._until_written(lambda: self._attempts.start.submit([ask for _, ask in asks]))
+        answers = await self._until_written(self._attempts.start, [ask for _, ask in asks])
         if answers is None:
             return
         tasks = await self._system.tasks.by_ids({answer.task_id for answer in answers if isinstance(answer, Grant)})
@@ -252,15 +252,14 @@ class _Stream:
         reports = messages.reports(
             finishes, self._session_id, self._build, result_bytes_max=self._system.settings.result_bytes_max
         )
-        for ids, writer, items in (
-            (reports.success_ids, self._attempts.succeed, reports.successes),
-            (reports.ending_ids, self._attempts.end, reports.endings),
-        ):
-            verdicts = await self._until_written(lambda writer=writer, items=items: writer.submit(items))  # type: ignore[misc, attr-defined] # two kinds of reports
-            if verdicts is None:
-                return
-            self._say(messages.finish_answers(ids, verdicts))
+        await self._record(reports.success_ids, self._attempts.succeed, reports.successes)
+        await self._record(reports.ending_ids, self._attempts.end, reports.endings)
         self._say(messages.superseded(reports.malformed_ids))
+
+    async def _record(self, start_ids: Sequence[int], writer: Writer[Item, Verdict], reports: Sequence[Item]) -> None:
+        verdicts = await self._until_written(writer, reports)
+        if verdicts is not None:
+            self._say(messages.finish_answers(start_ids, verdicts))
 
     async def _tell(self, request: pb.WorkRequest) -> None:
         begun = messages.begun(request.begun, self._session_id)
@@ -292,11 +291,13 @@ class _Stream:
             self._say([pb.HeartbeatAnswer(number=0, verdict=pb.HEARTBEAT_VERDICT_SESSION_ENDED)])
             self._over = True
 
-    async def _until_written(self, submit: Callable[[], Awaitable[list[T | BaseException]]]) -> list[T | BaseException] | None:
+    async def _until_written(
+        self, writer: Writer[Item, Answer], items: Sequence[Item]
+    ) -> list[Answer | BaseException] | None:
         """Submit again while the database is away or too much waits; None once the stream is over."""
         while not self._over:
             try:
-                answers = await submit()
+                answers = await writer.submit(items)
             except Overloaded:
                 pass
             else:

@@ -73,12 +73,14 @@ with session as (
   order by s.session_id for key share
 ), granted as (
   update open_runs o
-  set status = 'running', attempt = o.attempt + 1, seq = o.seq + 1, session_id = asked.session_id, start_id = asked.start_id,
+  set status = 'running', attempt = o.attempt + 1, seq = o.seq + 1, session_id = asked.session_id,
+    start_id = asked.start_id,
     granted_at = now(), begun_at = null, first_started_at = coalesce(o.first_started_at, now())
   from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) as asked (run_id, session_id, epoch, start_id)
     join session on session.session_id = asked.session_id and session.epoch = asked.epoch
   where o.run_id = asked.run_id and o.status in ({_quoted(sources(Granted))}) and o.due_at <= now()
-    and (o.start_by is null or o.first_started_at is not null or o.start_by > now()) and o.task_id = any(session.task_ids)
+    and (o.start_by is null or o.first_started_at is not null or o.start_by > now()) and o.task_id =
+    any(session.task_ids)
   returning o.run_id, o.task_id, o.attempt, o.counted, o.seq, o.session_id
 ), recorded as (
   insert into transitions (run_id, seq, task_id, to_status, attempt, reason, session_id)
@@ -195,7 +197,8 @@ with reported as (
   insert into ended_runs (run_id, task_id, status, attempt, counted, first_started_at, cancel_requested_at)
   select run_id, task_id, 'succeeded', attempt, counted, first_started_at, cancel_requested_at from ended
 ), closed as (
-  insert into attempts (run_id, number, status, session_id, worker_build, granted_at, begun_at, result, progress, log_tail)
+  insert into attempts (run_id, number, status, session_id, worker_build, granted_at, begun_at, result, progress,
+    log_tail)
   select e.run_id, e.attempt, 'succeeded', e.session_id, e.worker_build, e.granted_at,
     greatest(e.granted_at, now() - e.ran_ms * interval '1 millisecond'), e.result, n.progress,
     coalesce(e.log_tail, n.log_tail)
@@ -267,7 +270,8 @@ class OpenRun:
 
 _LOCK = """
 select o.run_id, o.status, o.attempt, o.counted, o.interruptions, o.seq, o.due_at, o.start_by, o.cancel_requested_at,
-  o.first_started_at, r.retry, o.task_id, r.queue_id, r.priority, o.releases_key, o.session_id, o.granted_at, o.begun_at,
+  o.first_started_at, r.retry, o.task_id, r.queue_id, r.priority, o.releases_key, o.session_id, o.granted_at,
+  o.begun_at,
   c.note, c.actor
 from open_runs o join runs r on r.run_id = o.run_id left join cancel_requests c on c.run_id = o.run_id
 where o.run_id = any($1)
@@ -327,7 +331,8 @@ with ended as (
   delete from open_runs o using unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
     as c (run_id, status, counted, cancel_requested_at)
   where o.run_id = c.run_id
-  returning o.run_id, o.task_id, c.status, o.attempt, c.counted, o.first_started_at, c.cancel_requested_at, o.releases_key
+  returning o.run_id, o.task_id, c.status, o.attempt, c.counted, o.first_started_at, c.cancel_requested_at,
+    o.releases_key
 ), kept as (
   insert into ended_runs (run_id, task_id, status, attempt, counted, first_started_at, cancel_requested_at)
   select run_id, task_id, status, attempt, counted, first_started_at, cancel_requested_at from ended
@@ -347,7 +352,8 @@ with closed as (
     as a (run_id, number, status, session_id, worker_build, granted_at, begun_at, ran_ms, error_type, error_message,
       error_detail, retry_at, log_tail)
 ), kept as (
-  insert into attempts (run_id, number, status, session_id, worker_build, granted_at, begun_at, error_type, error_message,
+  insert into attempts (run_id, number, status, session_id, worker_build, granted_at, begun_at, error_type,
+    error_message,
     error_detail, retry_at, progress, log_tail)
   select a.run_id, a.number, a.status, a.session_id, coalesce(a.worker_build, s.build_id), a.granted_at,
     case when a.ran_ms > 0 then greatest(a.granted_at, now() - a.ran_ms * interval '1 millisecond') else a.begun_at end,
@@ -360,7 +366,8 @@ delete from attempt_notes n using closed a where n.run_id = a.run_id
 
 _RECORD = """
 insert into transitions (run_id, seq, task_id, to_status, attempt, reason, note, actor, session_id)
-select * from unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::uuid[])
+select * from unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[],
+  $9::uuid[])
 """
 
 
@@ -418,7 +425,14 @@ async def save(connection: Connection, changes: Sequence[Change]) -> list[Ring]:
         [c.session_id for c in ordered],
     )
     return [
-        Ring(c.step.run.run_id, c.before.task_id, c.before.queue_id, c.before.priority, c.step.run.attempt + 1, c.step.run.due_at)
+        Ring(
+            c.step.run.run_id,
+            c.before.task_id,
+            c.before.queue_id,
+            c.before.priority,
+            c.step.run.attempt + 1,
+            c.step.run.due_at,
+        )
         for c in ordered
         if not c.step.run.status.is_terminal
     ]

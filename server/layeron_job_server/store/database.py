@@ -97,8 +97,10 @@ class Database:
                 if attempt == _CONFLICT_TRIES - 1:
                     raise
             except CONNECTION_ERRORS as error:
-                if attempt == _CONFLICT_TRIES - 1 or not isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
-                    raise DatabaseAway() from error
+                if attempt == _CONFLICT_TRIES - 1 or not isinstance(
+                    error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError
+                ):
+                    raise DatabaseAway from error
             await asyncio.sleep(0.01 * 2**attempt)
         raise AssertionError("unreachable")
 
@@ -136,7 +138,7 @@ class Database:
             except CONNECTION_ERRORS:
                 pass
             await asyncio.sleep(_SETTLE_WAIT_SECONDS)
-        raise DatabaseAway()
+        raise DatabaseAway
 
     async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do `work` outside of a transaction, again if a connection had died. Raises DatabaseAway."""
@@ -146,7 +148,7 @@ class Database:
                     return await work(connection)
             except CONNECTION_ERRORS as error:
                 if attempt == 2 or isinstance(error, TimeoutError):
-                    raise DatabaseAway() from error
+                    raise DatabaseAway from error
         raise AssertionError("unreachable")
 
 
@@ -158,7 +160,5 @@ async def clock(connection: Connection) -> datetime:
 
 def _pass_json_through(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.run_async(
-        lambda driver: driver.set_type_codec(
-            "json", encoder=bytes, decoder=bytes, schema="pg_catalog", format="binary"
-        )
+        lambda driver: driver.set_type_codec("json", encoder=bytes, decoder=bytes, schema="pg_catalog", format="binary")
     )

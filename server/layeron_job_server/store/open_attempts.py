@@ -35,7 +35,8 @@ class Note:
 _NOTE = """
 insert into attempt_notes (run_id, number, progress, log_tail)
 select o.run_id, o.attempt, n.progress, n.log_tail
-from unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::text[]) as n (run_id, number, session_id, progress, log_tail)
+from unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::text[]) as n (run_id, number, session_id, progress,
+  log_tail)
 join open_runs o on o.run_id = n.run_id and o.attempt = n.number and o.session_id = n.session_id
 order by o.run_id
 on conflict (run_id, number) do update set progress = coalesce(excluded.progress, attempt_notes.progress),
@@ -52,7 +53,8 @@ async def note(connection: Connection, notes: Sequence[Note]) -> None:
 
 _REQUEST_CANCEL = """
 with asked as (
-  update open_runs set cancel_requested_at = coalesce(cancel_requested_at, now()) where run_id = any($1) and status = 'running'
+  update open_runs set cancel_requested_at = coalesce(cancel_requested_at,
+    now()) where run_id = any($1) and status = 'running'
   returning run_id, attempt, session_id
 )
 insert into cancel_requests (run_id, number, session_id, note, actor)
@@ -102,9 +104,7 @@ limit $3
 """
 
 
-async def overrunning(
-    connection: Connection, *, begin_within: timedelta, grace: timedelta, limit: int
-) -> list[Fence]:
+async def overrunning(connection: Connection, *, begin_within: timedelta, grace: timedelta, limit: int) -> list[Fence]:
     """Open attempts that are past their timeout and the grace after it."""
     return [Fence(*row) for row in await connection.fetch(_OVERRUNNING, begin_within, grace, limit)]
 

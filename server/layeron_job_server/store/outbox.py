@@ -27,11 +27,13 @@ class Ring:
 # Also for a run whose row is still there: its time is the newer one.
 _OWE = """
 insert into outbox (run_id, queue_id, priority, task_id, attempt, deliver_at, ring_at)
-select run_id, queue_id, priority, task_id, attempt, deliver_at, greatest(deliver_at - $7::interval, now() + interval '2 seconds')
+select run_id, queue_id, priority, task_id, attempt, deliver_at, greatest(deliver_at - $7::interval,
+  now() + interval '2 seconds')
 from unnest($1::uuid[], $2::int[], $3::smallint[], $4::int[], $5::int[], $6::timestamptz[])
   as ring (run_id, queue_id, priority, task_id, attempt, deliver_at)
 on conflict (run_id) do update
-set attempt = excluded.attempt, generation = 0, deliver_at = excluded.deliver_at, ring_at = excluded.ring_at, held = null
+set attempt = excluded.attempt, generation = 0, deliver_at = excluded.deliver_at, ring_at = excluded.ring_at, held =
+null
 """
 
 
@@ -52,7 +54,8 @@ async def owe(connection: Connection, rings: Sequence[Ring], *, look_ahead: time
 
 _OWE_MISSING = """
 insert into outbox (run_id, queue_id, priority, task_id, attempt, deliver_at, ring_at)
-select ring.run_id, ring.queue_id, ring.priority, ring.task_id, ring.attempt, ring.deliver_at, now() + interval '2 seconds'
+select ring.run_id, ring.queue_id, ring.priority, ring.task_id, ring.attempt, ring.deliver_at,
+  now() + interval '2 seconds'
 from unnest($1::uuid[], $2::int[], $3::smallint[], $4::int[], $5::int[], $6::timestamptz[])
   as ring (run_id, queue_id, priority, task_id, attempt, deliver_at)
 join open_runs o on o.run_id = ring.run_id and o.status <> 'running' and o.attempt + 1 = ring.attempt
@@ -162,12 +165,11 @@ returning run_id, task_id, queue_id, priority, attempt, deliver_at, generation,
 """
 
 
-async def hold(
-    connection: Connection, held: Sequence[tuple[UUID, int, bool]], *, look_ahead: timedelta
-) -> list[Ring]:
+async def hold(connection: Connection, held: Sequence[tuple[UUID, int, bool]], *, look_ahead: timedelta) -> list[Ring]:
     """Put back runs that may not start now, each (run, task, no handler there).
 
-    Paused ones are parked until the task is resumed. Those no worker has a handler for are rung again after half as long
+    Paused ones are parked until the task is resumed. Those no worker has a handler for are rung again after half as
+    long
     as they are overdue, 1 to 60 s. The others are rung when due: those within the look-ahead are answered, to be rung
     after the commit.
     """

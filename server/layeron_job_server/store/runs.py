@@ -1,4 +1,4 @@
-"""Making runs: keys, rows, first transition and the ring they are owed, set-based and in lock order key → run → outbox."""
+"""Making runs: key, rows, first transition and the ring that is owed, set-based, in lock order key → run → outbox."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class Taken:
 _CLAIM_KEYS = """
 insert into idempotency_keys (task_id, key, run_id, fingerprint, expires_at)
 select task_id, key, run_id, fingerprint, now() + ttl
-from unnest($1::int[], $2::text[], $3::uuid[], $4::bytea[], $5::interval[]) as asked (task_id, key, run_id, fingerprint, ttl)
+from unnest($1::int[], $2::text[], $3::uuid[], $4::bytea[], $5::interval[]) as asked (task_id, key, run_id,
+  fingerprint, ttl)
 order by task_id, key
 on conflict (task_id, key) do update
 set run_id = excluded.run_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
@@ -80,7 +81,10 @@ from unnest($1::int[], $2::text[], $3::uuid[]) as asked (task_id, key, run_id)
 join idempotency_keys k on k.task_id = asked.task_id and k.key = asked.key
 """
 
-_RELEASE_KEYS = "delete from idempotency_keys where run_id = any($1) and (task_id, key) in (select * from unnest($2::int[], $3::text[]))"
+_RELEASE_KEYS = """
+delete from idempotency_keys
+where run_id = any($1) and (task_id, key) in (select * from unnest($2::int[], $3::text[]))
+"""
 
 _INSERT_RUNS = """
 insert into runs (run_id, namespace_id, task_id, queue_id, priority, name, payload, payload_encoding, retry, timeout_ms,
@@ -99,18 +103,21 @@ where run_id = any($1) and xmin <> pg_current_xact_id()::xid
 
 _OPEN_RUNS = """
 with asked as (
-  select run_id, task_id, queue_id, priority, greatest(coalesce(run_at, now() + delay), now()) as due_at, start_by, timeout_ms,
+  select run_id, task_id, queue_id, priority, greatest(coalesce(run_at, now() + delay), now()) as due_at, start_by,
+    timeout_ms,
     releases_key, reason, note, actor
   from unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::timestamptz[], $6::interval[], $7::timestamptz[],
     $8::bigint[], $9::boolean[], $10::text[], $11::text[], $12::text[])
     as a (run_id, task_id, queue_id, priority, run_at, delay, start_by, timeout_ms, releases_key, reason, note, actor)
 ), opened as (
   insert into open_runs (run_id, task_id, status, due_at, start_by, timeout_ms, releases_key)
-  select run_id, task_id, case when due_at > now() then 'scheduled' else 'queued' end, due_at, start_by, timeout_ms, releases_key
+  select run_id, task_id, case when due_at > now() then 'scheduled' else 'queued' end, due_at, start_by, timeout_ms,
+    releases_key
   from asked
 ), recorded as (
   insert into transitions (run_id, seq, task_id, to_status, attempt, reason, note, actor)
-  select run_id, 0, task_id, case when due_at > now() then 'scheduled' else 'queued' end, 0, reason, note, actor from asked
+  select run_id, 0, task_id, case when due_at > now() then 'scheduled' else 'queued' end, 0, reason, note,
+    actor from asked
 ), owed as (
   insert into outbox (run_id, queue_id, priority, task_id, attempt, deliver_at, ring_at)
   select run_id, queue_id, priority, task_id, 1, due_at, greatest(due_at - $13::interval, now() + interval '2 seconds')

@@ -34,7 +34,8 @@ CREATE TABLE attempts (
     progress JSON,
     log_tail TEXT,
     CONSTRAINT attempts_pkey PRIMARY KEY (run_id, number),
-    CONSTRAINT attempts_status_ended CHECK (status in ('succeeded', 'failed', 'timed_out', 'canceled', 'lost', 'interrupted'))
+    CONSTRAINT attempts_status_ended CHECK (status in ('succeeded', 'failed', 'timed_out', 'canceled', 'lost',
+    'interrupted'))
 );
 
 CREATE TABLE cancel_requests (
@@ -103,7 +104,8 @@ CREATE TABLE open_runs (
     begun_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT open_runs_pkey PRIMARY KEY (run_id),
     CONSTRAINT open_runs_status_open CHECK (status in ('queued', 'scheduled', 'running', 'retrying')),
-    CONSTRAINT open_runs_attempt_open_iff_running CHECK ((status = 'running') = (session_id is not null) and (status = 'running') = (granted_at is not null))
+    CONSTRAINT open_runs_attempt_open_iff_running CHECK ((status = 'running') = (session_id is not null) and (status =
+    'running') = (granted_at is not null))
 )
  WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
@@ -187,7 +189,8 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_origin_id_run_id_idx ON runs (origin_id, run_id) WHERE origin_id is not null;
 
-CREATE INDEX runs_task_id_idempotency_key_run_id_idx ON runs (task_id, idempotency_key, run_id) WHERE idempotency_key is not null;
+CREATE INDEX runs_task_id_idempotency_key_run_id_idx ON runs (task_id, idempotency_key, run_id) WHERE idempotency_key
+is not null;
 
 CREATE INDEX runs_task_id_run_id_idx ON runs (task_id, run_id);
 

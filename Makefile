@@ -7,18 +7,18 @@ READY := .venv/.ready
 DISTRIBUTIONS := clients/python worker server
 
 # Nothing that happens to be set in the caller's shell may decide which packages or interpreter are used.
-unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check generate bench lock format clean
+.PHONY: help setup demo test slow check generate bench lock format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make .venv with everything the project needs (the others do this by themselves)
 
-# uv's version is the locked one; the packages are checked against the lock's hashes; ours are built without
-# isolation, so that their build back end is the locked one too.
+# uv is the locked one, and so is the back end that builds our own three (no isolation). `sync` removes what the lock does
+# not name; every package is checked against its hash.
 $(READY): requirements.lock $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.11' >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -32,6 +32,9 @@ demo: $(READY) ## Start everything and watch real runs go by (DEMO_EXIT=1: stop 
 
 test: $(READY) ## Run the tests against a real PostgreSQL and a real nats-server (ARGS="-k name" picks some)
 	$(BIN)/pytest tests --ignore tests/bench -m "not slow" $(ARGS)
+
+slow: $(READY) ## Run the tests that `make test` leaves out because they take long
+	$(BIN)/pytest tests --ignore tests/bench -m slow $(ARGS)
 
 check: $(READY) ## Check format, lint, types, import rules, contract and generated code
 	$(BIN)/ruff format --check .
@@ -60,7 +63,7 @@ define generate
 endef
 
 bench: $(READY) ## Measure throughput and latency on this machine
-	$(BIN)/python -m tests.bench $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 lock: $(READY) ## Choose the newest packages the bounds allow and write requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -1,0 +1,23 @@
+"""Waiting for a condition with a bound, in place of sleeping and hoping."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], T | Awaitable[T]], *, seconds: float = 10.0, every: float = 0.02) -> T:
+    """The first truthy answer of `look`, which may be async; AssertionError with the last answer after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        answer: T = await seen if inspect.isawaitable(seen) else seen
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
+        await asyncio.sleep(every)

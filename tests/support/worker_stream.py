@@ -1,0 +1,104 @@
+"""A worker by hand: the Work stream with nothing behind it, so that a test says and hears every message itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import grpc
+
+from layeron.job.v1 import worker_service_pb2 as pb
+from layeron.job.v1 import worker_service_pb2_grpc
+
+T = TypeVar("T")
+_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class WorkerStream:
+    """One open Work stream and all that was heard on it."""
+
+    call: grpc.aio.StreamStreamCall[pb.WorkRequest, pb.WorkResponse]
+    welcome: pb.Welcome = field(default_factory=pb.Welcome)
+    start_answers: dict[int, pb.StartAnswer] = field(default_factory=dict)
+    finish_answers: dict[int, pb.FinishAnswer] = field(default_factory=dict)
+    heartbeat_answers: list[pb.HeartbeatAnswer] = field(default_factory=list)
+    cancel_orders: list[pb.CancelOrder] = field(default_factory=list)
+    drained: bool = False
+    closed: bool = False
+    _heard: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def start(self, start_id: int, run_id: str) -> pb.StartAnswer:
+        """Ask to start a run and wait for the answer."""
+        await self.say(starts=[pb.Start(start_id=start_id, run_id=run_id)])
+        return await self.until(lambda: self.start_answers.get(start_id))
+
+    async def succeed(self, start_id: int, run_id: str, attempt: int, result: bytes = b"null") -> pb.FinishVerdict:
+        """Report a success and wait for the verdict."""
+        return await self.finish(pb.Finish(start_id=start_id, run_id=run_id, attempt=attempt, result_json=result))
+
+    async def finish(self, finish: pb.Finish) -> pb.FinishVerdict:
+        """Report how an attempt ended and wait for the verdict."""
+        self.finish_answers.pop(finish.start_id, None)
+        await self.say(finishes=[finish])
+        answer = await self.until(lambda: self.finish_answers.get(finish.start_id))
+        return answer.verdict  # type: ignore[return-value] # an enum's value
+
+    async def beat(self, number: int = 1) -> int:
+        """Send a heartbeat and wait for what became of it."""
+        await self.say(heartbeat=pb.Heartbeat(number=number))
+        answer = await self.until(lambda: next((a for a in self.heartbeat_answers if a.number == number), None))
+        return answer.verdict
+
+    async def say(self, **parts: object) -> None:
+        """Send one message."""
+        await self.call.write(pb.WorkRequest(**parts))  # type: ignore[arg-type] # the message's own fields
+
+    async def until(self, look: Callable[[], T | None]) -> T:
+        """The first answer of `look` that is not None, after at most ten seconds."""
+        async with asyncio.timeout(_SECONDS), self._heard:
+            while (seen := look()) is None:
+                await self._heard.wait()
+            return seen
+
+    async def listen(self) -> None:
+        """Keep all that is heard until the stream ends."""
+        try:
+            while (response := await self.call.read()) is not grpc.aio.EOF:
+                async with self._heard:
+                    self._keep(response)
+                    self._heard.notify_all()
+        except grpc.RpcError:
+            pass
+        async with self._heard:
+            self.closed = True
+            self._heard.notify_all()
+
+    def _keep(self, response: pb.WorkResponse) -> None:
+        if response.HasField("welcome"):
+            self.welcome = response.welcome
+        self.start_answers.update({answer.start_id: answer for answer in response.start_answers})
+        self.finish_answers.update({answer.start_id: answer for answer in response.finish_answers})
+        if response.HasField("heartbeat_answer"):
+            self.heartbeat_answers.append(response.heartbeat_answer)
+        self.cancel_orders.extend(response.cancel_orders)
+        self.drained = self.drained or response.HasField("drain")
+
+
+@asynccontextmanager
+async def worker_stream(channel: grpc.aio.Channel, **hello: object) -> AsyncIterator[WorkerStream]:
+    """Connect as a worker of queue "default" with task "work"; leaving drops the connection without a goodbye."""
+    said = {"tasks": ["work"], "queues": ["default"], "slots": 10, "protocol_version": 1, "last": True, **hello}
+    call = worker_service_pb2_grpc.WorkerServiceStub(channel).Work()
+    stream = WorkerStream(call)
+    listener = asyncio.create_task(stream.listen())
+    try:
+        await stream.say(hello=pb.Hello(**said))  # type: ignore[arg-type] # the message's own fields
+        await stream.until(lambda: True if stream.welcome.session_id or stream.closed else None)
+        yield stream
+    finally:
+        call.cancel()
+        await asyncio.wait([listener])

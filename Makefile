@@ -28,7 +28,7 @@ $(READY): requirements.lock $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@touch $@
 
 demo: $(READY) ## Start everything and watch real runs go by (DEMO_EXIT=1: stop at the end)
-	$(BIN)/python examples/demo.py
+	PYTHONPATH=examples $(BIN)/python -m demo
 
 test: $(READY) ## Run the tests against a real PostgreSQL and a real nats-server (ARGS="-k name" picks some)
 	$(BIN)/pytest tests --ignore tests/bench -m "not slow" $(ARGS)
@@ -47,10 +47,11 @@ check: $(READY) ## Check format, lint, types, import rules, contract and generat
 	$(call generate,build/generated)
 	diff -r -x __pycache__ build/generated/$(STUBS) $(STUBS) || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
 
-generate: $(READY) ## Make the Python stubs from proto/ again
+generate: $(READY) ## Make the Python stubs from proto/ and the state chart from the code again
 	$(call generate,build/generated)
 	rm -rf $(STUBS)
 	cp -R build/generated/$(STUBS) $(STUBS)
+	PYTHONPATH=tests $(BIN)/python -m support.chart
 
 # $(call generate,FOLDER): the stubs of proto/, in FOLDER/clients/python. buf cannot call the service plugin of
 # grpcio-tools, which is compiled in. `layeron` and `layeron.job` are namespace packages, so only v1 has an __init__.

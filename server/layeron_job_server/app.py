@@ -6,13 +6,11 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-
-import grpc
 
 from layeron_job_server.broker import Broker, BrokerAway, NatsAccess, connect_when_there
 from layeron_job_server.loops.dispatcher import Dispatcher
@@ -23,8 +21,11 @@ from layeron_job_server.operations.control import CancelWriter, cancel_writer
 from layeron_job_server.operations.enqueue import EnqueueWriter, enqueue_writer
 from layeron_job_server.operations.sessions import SessionWriters, session_writers
 from layeron_job_server.operations.system import System, TaskCache
+from layeron_job_server.operations.watching import Watching
 from layeron_job_server.operations.writer import Writer
-from layeron_job_server.rpc.server import build_server
+from layeron_job_server.rpc.job_service import JobServicer
+from layeron_job_server.rpc.server import GrpcServer
+from layeron_job_server.rpc.task_service import TaskServicer
 from layeron_job_server.rpc.worker_service import WorkerAccess, WorkerServicer
 from layeron_job_server.settings import Settings
 from layeron_job_server.store.database import Database
@@ -32,7 +33,7 @@ from layeron_job_server.store.database import Database
 log = logging.getLogger(__name__)
 
 _TIDY_SECONDS = 60.0
-_AUDIT_SECONDS = 5.0
+_LOOPS_STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Writers:
     attempts: AttemptWriters
     sessions: SessionWriters
 
+    @classmethod
+    def of(cls, system: System) -> Writers:
+        """The writers of a system."""
+        return cls(enqueue_writer(system), cancel_writer(system), attempt_writers(system), session_writers(system))
+
     def all(self) -> Sequence[Writer[Any, Any]]:
         """Every one of them, to be run."""
         return self.enqueue, self.cancel, *self.attempts.all(), *self.sessions.all()
@@ -54,9 +60,8 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        access = _nats_access(settings, settings.nats_url)
         self.broker = Broker(
-            access,
+            _nats_access(settings, settings.nats_url),
             prefix=settings.nats_prefix,
             ack_wait=timedelta(milliseconds=settings.ack_wait_ms),
             replicas=settings.nats_replicas,
@@ -64,9 +69,6 @@ class App:
         self.database = Database(settings.database_url, pool_size=settings.database_pool_size)
         self.dispatcher = Dispatcher(self.broker)
         self.audit = Audit()
-        self._look_for_cancels = asyncio.Event()
-        self._stopping = asyncio.Event()
-        self._stack = AsyncExitStack()
         self.system = System(
             settings=settings,
             database=self.database,
@@ -75,44 +77,45 @@ class App:
             hint_cancel=self._hint_cancel,
             chance=random.SystemRandom().random,
         )
-        self.writers = Writers(
-            enqueue_writer(self.system),
-            cancel_writer(self.system),
-            attempt_writers(self.system),
-            session_writers(self.system),
-        )
+        self.writers = Writers.of(self.system)
+        self.watching = Watching(self.system)
         worker_access = WorkerAccess(_nats_access(settings, settings.nats_worker_url or settings.nats_url), self.broker)
         self.worker_servicer = WorkerServicer(self.system, self.writers.attempts, self.writers.sessions, worker_access)
         self.port = 0
+        self._look_for_cancels = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._stack = AsyncExitStack()
         self._hints: set[asyncio.Task[None]] = set()
 
+    @property
+    def address(self) -> str:
+        """host:port where it listens."""
+        return f"{self.settings.grpc_address.rpartition(':')[0]}:{self.port}"
+
     async def __aenter__(self) -> App:
-        await self._stack.__aenter__()
-        self._stack.push_async_callback(self.database.close)
-        self._stack.push_async_callback(self.broker.close)
-        self._stack.push_async_callback(self._run_writers())
-        self._stack.push_async_callback(self._run_loops())
-        server = build_server(
-            self.system,
-            enqueue=self.writers.enqueue,
-            cancel=self.writers.cancel,
-            ensure_consumers=self._ensure_consumers,
-            worker_servicer=self.worker_servicer,
-        )
-        self.port = server.add_insecure_port(self.settings.grpc_address)
-        await server.start()
-        self._stack.push_async_callback(self._stop_server, server)
+        async with AsyncExitStack() as stack:  # what has started is stopped again if the rest does not start
+            stack.push_async_callback(self.database.close)
+            stack.push_async_callback(self.broker.close)
+            stack.push_async_callback(self._run_writers())
+            stack.push_async_callback(self._run_loops())
+            server = GrpcServer(
+                JobServicer(
+                    self.system, enqueue=self.writers.enqueue, cancel=self.writers.cancel, watching=self.watching
+                ),
+                TaskServicer(self.system, self._ensure_consumers),
+                self.worker_servicer,
+                reflect=self.settings.reflection,
+            )
+            self.port = await server.start(self.settings.grpc_address)
+            stack.push_async_callback(server.stop, self.settings.drain_seconds)
+            self._stack = stack.pop_all()
         log.info("listening on port %d", self.port)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
 
-    async def _stop_server(self, server: grpc.aio.Server) -> None:
-        self.worker_servicer.drain()
-        await server.stop(grace=self.settings.drain_seconds if self.worker_servicer.has_streams else 1.0)
-
-    def _run_writers(self) -> Callable[[], Any]:
+    def _run_writers(self) -> Callable[[], Awaitable[None]]:
         tasks = [asyncio.create_task(writer.run(), name=f"{writer.name} writer") for writer in self.writers.all()]
 
         async def stop() -> None:
@@ -122,9 +125,8 @@ class App:
 
         return stop
 
-    def _run_loops(self) -> Callable[[], Any]:
-        settings = self.settings
-        until = self._stopping
+    def _run_loops(self) -> Callable[[], Awaitable[None]]:
+        settings, until = self.settings, self._stopping
 
         async def reconcile() -> None:
             await reconcile_once(self.system)
@@ -137,6 +139,7 @@ class App:
 
         loops = [
             self.dispatcher.run(self.system, until),
+            self.watching.run(until),
             self._keep_stream(until),
             every(settings.sweep_interval_ms / 1000, sweep, until=until),
             every(settings.reconcile_interval_ms / 1000, reconcile, until=until),
@@ -154,8 +157,9 @@ class App:
         async def stop() -> None:
             until.set()
             self.dispatcher.stop()
-            await asyncio.wait(tasks, timeout=10)
-            for task in tasks:
+            self.watching.stop()
+            _, late = await asyncio.wait(tasks, timeout=_LOOPS_STOP_SECONDS)
+            for task in late:
                 task.cancel()
 
         return stop
@@ -178,7 +182,7 @@ class App:
                 connects = self.broker.connects
             await self.audit.audit_once(self.system, self.broker)
 
-        await every(_AUDIT_SECONDS, keep, until=until)
+        await every(self.settings.audit_interval_ms / 1000, keep, until=until)
         stop.cancel()
 
     async def _ensure_consumers(self, queues: Sequence[tuple[str, str]]) -> None:

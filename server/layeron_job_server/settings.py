@@ -18,20 +18,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAYERON_JOB_", frozen=True, extra="forbid")
 
     database_url: str = Field(
-        "postgresql://localhost/layeron_job", description="PostgreSQL, postgresql://user:password@host/db", repr=False
+        default="postgresql://localhost/layeron_job",
+        description="PostgreSQL, postgresql://user:password@host/db",
+        repr=False,
     )
     database_pool_size: Annotated[int, Field(ge=4, le=200)] = 10
-    nats_url: str = Field("nats://localhost:4222", description="NATS servers, joined with commas", repr=False)
+    nats_url: str = Field(default="nats://localhost:4222", description="NATS servers, joined with commas", repr=False)
     nats_worker_url: str = Field(
-        "", description="The NATS servers that workers are told of; empty: nats_url", repr=False
+        default="", description="The NATS servers that workers are told of; empty: nats_url", repr=False
     )
     nats_user: str = ""
-    nats_password: str = Field("", repr=False)
-    nats_token: str = Field("", repr=False)
+    nats_password: str = Field(default="", repr=False)
+    nats_token: str = Field(default="", repr=False)
     nats_prefix: Annotated[str, Field(pattern=r"^[a-z0-9]{1,32}$")] = "job"
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
-    grpc_address: str = Field("127.0.0.1:7233", description="host:port to listen on; port 0 takes a free one")
-    reflection: bool = Field(True, description="Serve gRPC reflection, so that grpcurl needs no files")
+    grpc_address: str = Field(default="127.0.0.1:7233", description="host:port to listen on; port 0 takes a free one")
+    log_level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")] = "info"
+    reflection: bool = Field(default=True, description="Serve gRPC reflection, so that grpcurl needs no files")
 
     # Payloads and requests.
     payload_bytes_max: Count = 256 * 1024
@@ -49,6 +52,7 @@ class Settings(BaseSettings):
     ack_wait_ms: Milliseconds = 10_000
     consumer_backlog_max: Count = 100_000
     sweep_interval_ms: Milliseconds = 500
+    audit_interval_ms: Milliseconds = 5_000
     audit_overdue_ms: Milliseconds = 5_000
 
     # Worker sessions.
@@ -60,7 +64,7 @@ class Settings(BaseSettings):
     cancel_poll_interval_ms: Milliseconds = 500
     reconcile_interval_ms: Milliseconds = 1_000
     watch_poll_interval_ms: Milliseconds = 250
-    drain_seconds: Annotated[float, Field(gt=0, le=600)] = 20.0
+    drain_seconds: Annotated[float, Field(gt=0, le=600)] = 5.0
 
     @property
     def look_ahead(self) -> timedelta:

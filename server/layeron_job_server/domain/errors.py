@@ -166,6 +166,15 @@ class DatabaseAway(JobError):
         super().__init__("the database cannot be reached: try again; a chosen run id makes that safe")
 
 
+class Unstorable(JobError):
+    """The database refused this very data, although nothing was found wrong with it."""
+
+    reason = "CANNOT_BE_STORED"
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"the database refuses this data ({subject}); the server's log has more", subject=subject)
+
+
 class PermissionDenied(JobError):
     """The policy does not allow this."""
 

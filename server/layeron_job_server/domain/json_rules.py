@@ -19,58 +19,49 @@ def check(value: object, *, depth_max: int = 20) -> str | None:
     A scalar has depth 0, `[]` has depth 1. Nothing that a value holds can exhaust stack or memory: there is no
     recursion, and a pointer is put together, at most 200 characters long, only once something is wrong.
     """
-    path: list[object] = []  # the key of each member that is being looked at, outermost first
-    open_members = [_members_of(value)]
-    wrong = _problem(value, depth=0, depth_max=depth_max)
-    while open_members and wrong is None:
-        for key, member in open_members[-1]:
-            path.append(key)
-            wrong = _key_problem(key) or _problem(member, depth=len(open_members), depth_max=depth_max)
-            if wrong is not None:
+    wrong = _problem(value, 0, depth_max)
+    path: list[object] = []  # the keys that lead to the members being walked
+    walked = [_members_of(value)]
+    while wrong is None and walked:
+        for key, member in walked[-1]:
+            wrong = _key_problem(key) or _problem(member, len(walked), depth_max)
+            if wrong is not None or isinstance(member, (dict, list)):
+                path.append(key)
+                walked.append(_members_of(member))
                 break
-            if isinstance(member, dict | list):
-                open_members.append(_members_of(member))
-                break
-            path.pop()
         else:
-            open_members.pop()
+            walked.pop()
             del path[-1:]
     return None if wrong is None else f"{wrong}{_shown(path)}"
 
 
 def _members_of(value: object) -> Iterator[tuple[object, object]]:
-    match value:
-        case dict():
-            return iter(value.items())
-        case list():
-            return iter(enumerate(value))
-    return iter(())
+    if isinstance(value, dict):
+        return iter(value.items())
+    return enumerate(value) if isinstance(value, list) else iter(())
 
 
-def _problem(value: object, *, depth: int, depth_max: int) -> str | None:
-    match value:
-        case str():
-            forbidden = _forbidden_in(value)
-            return forbidden and f"has {forbidden}"
-        case int() if not -INTEGER_MAX <= value <= INTEGER_MAX:
-            return "has an integer beyond ±(2^53-1), to be sent as a string,"
-        case float() if not math.isfinite(value):
-            return "has a number that is not finite"
-        case dict() | list() if depth == depth_max:
-            return f"is nested deeper than {depth_max}"
+def _problem(value: object, depth: int, depth_max: int) -> str | None:
+    if isinstance(value, str):
+        return f"has {_name_of(found[0])}" if (found := _FORBIDDEN.search(value)) else None
+    if isinstance(value, int):
+        return (
+            None if -INTEGER_MAX <= value <= INTEGER_MAX else "has an integer beyond ±(2^53-1), to be sent as a string,"
+        )
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "has a number that is not finite"
+    if isinstance(value, (dict, list)) and depth >= depth_max:
+        return f"is nested deeper than {depth_max}"
     return None
 
 
 def _key_problem(key: object) -> str | None:
-    forbidden = _forbidden_in(key) if isinstance(key, str) else None
-    return forbidden and f"has a key with {forbidden}"
+    found = _FORBIDDEN.search(key) if isinstance(key, str) else None
+    return f"has a key with {_name_of(found[0])}" if found else None
 
 
-def _forbidden_in(text: str) -> str | None:
-    found = _FORBIDDEN.search(text)
-    if found is None:
-        return None
-    return "U+0000" if found[0] == "\0" else "a lone surrogate"
+def _name_of(forbidden: str) -> str:
+    return "U+0000" if forbidden == "\0" else "a lone surrogate"
 
 
 def _shown(path: list[object]) -> str:

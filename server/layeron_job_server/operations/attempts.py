@@ -7,14 +7,21 @@ same way again, and a report that does not match the run's open attempt changes 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
 
 from layeron_job_server.domain.errors import IllegalTransition
 from layeron_job_server.domain.run import AttemptStatus
-from layeron_job_server.domain.transitions import Event, StartDeadlinePassed, Step, advance
+from layeron_job_server.domain.transitions import (
+    CancelConfirmed,
+    Event,
+    Failed,
+    StartDeadlinePassed,
+    Step,
+    advance,
+)
 from layeron_job_server.store import attempts, outbox
 from layeron_job_server.store.attempts import Change, Ending, Fence, Grant, OpenRun, Standing, StartAsk, Success
 from layeron_job_server.store.database import Connection, clock
@@ -85,6 +92,7 @@ async def start(system: System, asks: Sequence[StartAsk]) -> list[StartAnswer]:
         system.ring(settled.rings)
         answers.update(settled.answers)
         left = [ask for ask in asked if ask.run_id not in answers]
+    system.changed.set()
     return [answers[ask.run_id] for ask in asks]
 
 
@@ -173,14 +181,15 @@ async def end(system: System, reports: Sequence[Report]) -> list[Verdict]:
             if before is None or not _holds(before, report.fence):
                 missed.append(report)
                 continue
-            step = advance(before.run, report.event, now=now, chance=system.chance())
-            changes.append(_change(before, report, step=step))
+            applied = _as_it_stands(before, report)
+            step = advance(before.run, applied.event, now=now, chance=system.chance())
+            changes.append(_change(before, applied, step=step))
         rings = await _save(system, connection, changes)
         verdicts = {change.step.run.run_id: Verdict.RECORDED for change in changes}
         if missed:
             ended = await attempts.ended_before(connection, [report.fence for report in missed])
             for report in missed:
-                same = ended.get(report.fence.run_id) is report.outcome
+                same = ended.get(report.fence.run_id) in _may_have_become(report)
                 verdicts[report.fence.run_id] = Verdict.RECORDED if same else Verdict.SUPERSEDED
         return verdicts, rings
 
@@ -223,6 +232,21 @@ async def _save(system: System, connection: Connection, changes: Sequence[Change
 
 def _holds(before: OpenRun, fence: Fence) -> bool:
     return before.session_id == fence.session_id and before.run.attempt == fence.number
+
+
+def _as_it_stands(before: OpenRun, report: Report) -> Report:
+    """The report as the run allows it: a worker's cancel that nobody asked for is a failure."""
+    if not isinstance(report.event, CancelConfirmed) or before.run.cancel_requested_at is not None:
+        return report
+    error_type = report.ending.error_type or "Canceled"
+    return replace(report, event=Failed(error_type), ending=replace(report.ending, error_type=error_type))
+
+
+def _may_have_become(report: Report) -> tuple[AttemptStatus, ...]:
+    """How the attempt of this report ends, if this report ends it."""
+    if isinstance(report.event, CancelConfirmed):
+        return AttemptStatus.CANCELED, AttemptStatus.FAILED
+    return (report.outcome,)
 
 
 def _change(before: OpenRun, report: Report, *, step: Step) -> Change:

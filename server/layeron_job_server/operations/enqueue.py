@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from layeron_job_server.domain.errors import (
 from layeron_job_server.domain.retry import RetryPolicy, to_json
 from layeron_job_server.store import runs
 from layeron_job_server.store.database import Connection
+from layeron_job_server.store.queries import RunInfo
 from layeron_job_server.store.runs import Made, NewRun, Taken
 from layeron_job_server.store.tasks import Task
 
@@ -55,13 +56,22 @@ class EnqueueAsk:
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The run of a request. `made` and `new` are set when this call made it; otherwise read it by its id."""
+    """The run of a request. `made` is set when this call made it; otherwise it was there, and may be pruned by now."""
 
     run_id: UUID
-    created: bool
     task: Task
     new: NewRun
     made: Made | None
+
+    @property
+    def created(self) -> bool:
+        """Whether this call made the run."""
+        return self.made is not None
+
+    @property
+    def run(self) -> RunInfo | None:
+        """The run as this call made it; None if it was there before."""
+        return None if self.made is None else _as_made(self.new, self.task, self.made)
 
 
 EnqueueWriter = Writer[NewRun, Made | Taken]
@@ -109,10 +119,11 @@ async def enqueue_batch(system: System, asks: Sequence[EnqueueAsk]) -> list[Enqu
 
     settled = await system.database.write(work)
     system.ring([one.made.ring for one in settled.values() if one.made])
+    system.changed.set()
     answers = []
     for index, first in enumerate(firsts):
         one = settled[news[first].run_id]
-        answers.append(one if index == first else Enqueued(one.run_id, False, one.task, one.new, None))
+        answers.append(one if index == first else replace(one, made=None))
     return answers
 
 
@@ -146,6 +157,7 @@ def resolve(ask: EnqueueAsk, task: Task) -> NewRun:
 async def _make(system: System, batch: Sequence[NewRun]) -> list[Made | Taken]:
     made = await system.database.write(lambda c: runs.make(c, batch, look_ahead=system.settings.look_ahead))
     system.ring([one.ring for one in made if isinstance(one, Made)])
+    system.changed.set()
     return made
 
 
@@ -171,14 +183,14 @@ def _task_names(news: Sequence[NewRun], known: Mapping[str, Task]) -> list[str]:
 def _settle(new: NewRun, task: Task, answer: Made | Taken) -> Enqueued:
     """The same request before → its run. Another request → an error that tells nothing of it but the key's run id."""
     if isinstance(answer, Made):
-        return Enqueued(new.run_id, True, task, new, answer)
+        return Enqueued(new.run_id, task, new, answer)
     same = answer.fingerprint == new.fingerprint and answer.namespace_id == new.namespace_id
     if answer.by == "key":
         if not same:
             raise IdempotencyKeyReused(encode("run", answer.run_id))
     elif not same or answer.idempotency_key != new.idempotency_key:
         raise RunIdReused
-    return Enqueued(answer.run_id, False, task, new, None)
+    return Enqueued(answer.run_id, task, new, None)
 
 
 def _first_of_equals(news: Sequence[NewRun]) -> list[int]:
@@ -201,3 +213,36 @@ def _first_of_equals(news: Sequence[NewRun]) -> list[int]:
             seen.setdefault(touched, first)
         firsts.append(first)
     return firsts
+
+
+def _as_made(new: NewRun, task: Task, made: Made) -> RunInfo:
+    """A run that was just made, as a read would find it."""
+    return RunInfo(
+        run_id=new.run_id,
+        namespace_id=new.namespace_id,
+        task=task.name,
+        queue=task.queue,
+        priority=new.priority,
+        name=new.name,
+        status=made.status,
+        attempt=0,
+        counted=0,
+        payload=new.payload,
+        payload_encoding=new.payload_encoding,
+        result=None,
+        retry=new.retry,
+        timeout_ms=new.timeout_ms,
+        labels=new.labels_json,
+        idempotency_key=new.idempotency_key,
+        key_window=new.key_window,
+        created_at=made.created_at,
+        due_at=made.ring.deliver_at,
+        start_by=new.start_by,
+        started_at=None,
+        finished_at=None,
+        cancel_requested_at=None,
+        held="paused" if task.paused_at and made.status == "queued" else None,
+        origin=new.origin,
+        origin_id=new.origin_id,
+        trace_context=new.trace_context,
+    )

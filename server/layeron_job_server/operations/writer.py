@@ -1,22 +1,23 @@
 """Coalescing: concurrent calls of one kind become one transaction.
 
-A writer takes whatever waits and writes it at once, so that an idle system has no added latency and a busy one
-batches by
-itself. Two items that touch the same run or key never share a batch. A bad item is found by halving, and never fails
-its
-neighbours. A caller that goes away does not cancel what others share.
+A writer takes whatever waits and writes it at once, so that an idle system has no added latency and a busy one batches
+by itself. Two items that touch the same run or key never share a batch. A bad item is found by halving, and never fails
+its neighbours. A caller that goes away does not cancel what others share.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from layeron_job_server.domain.errors import JobError, Overloaded
+from layeron_job_server.domain.errors import JobError, Overloaded, Unstorable
 from layeron_job_server.store.database import DATA_ERRORS
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -135,7 +136,9 @@ class Writer(Generic[Item, Answer]):
             return await self._write(items)
         except DATA_ERRORS as error:
             if len(items) == 1:
-                return [error]
+                kind = type(error).__name__
+                log.error("the database refused data of %s: %s", self.name, kind)  # noqa: TRY400 (its message may hold the data)
+                return [Unstorable(self.name)]
             middle = len(items) // 2
             return [*await self._write_batch(items[:middle]), *await self._write_batch(items[middle:])]
         except JobError as error:

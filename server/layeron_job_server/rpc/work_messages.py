@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -40,9 +41,11 @@ LOG_TAIL_MAX: Final = 32 * 1024
 PROGRESS_MAX: Final = 4 * 1024
 RETRY_AFTER_MAX: Final = timedelta(days=30)
 _NOTE_MAX: Final = 1024
+_MS_MAX: Final = 10**12  # thirty years
 _TASKS_MAX: Final = 500
 _QUEUES_MAX: Final = 32
 _SLOTS_MAX: Final = 100_000
+_OPEN_MAX: Final = 3 * _SLOTS_MAX  # running, waiting for a slot, finished but unanswered
 _NO_UUID = UUID(int=0)
 
 _REFUSALS: Final[Mapping[Refusal, pb.RefusalReason.ValueType]] = {
@@ -79,8 +82,16 @@ class Hello:
     unanswered: set[int] = field(default_factory=set)
 
 
-async def read_hello(requests: AsyncIterator[pb.WorkRequest]) -> Hello | None:
+async def read_hello(requests: AsyncIterator[pb.WorkRequest], *, within_seconds: float) -> Hello | None:
     """The worker's Hello, from as many messages as it takes; None if it left before. Raises InvalidRequest."""
+    try:
+        async with asyncio.timeout(within_seconds):
+            return await _read_hello(requests)
+    except TimeoutError:
+        raise InvalidRequest([FieldViolation("hello", f"must come within {within_seconds:g} s")]) from None
+
+
+async def _read_hello(requests: AsyncIterator[pb.WorkRequest]) -> Hello | None:
     hello: Hello | None = None
     async for request in requests:
         if not request.HasField("hello"):
@@ -90,6 +101,8 @@ async def read_hello(requests: AsyncIterator[pb.WorkRequest]) -> Hello | None:
             hello = _first_hello(part)
         hello.attempts.extend((_run_id(attempt.run_id), attempt.attempt) for attempt in part.attempts)
         hello.unanswered.update(part.unanswered_starts)
+        if max(len(hello.attempts), len(hello.unanswered)) > _OPEN_MAX:
+            raise InvalidRequest([FieldViolation("hello.attempts", f"must be at most {_OPEN_MAX}")])
         if part.last:
             return hello
     return None
@@ -222,10 +235,10 @@ def reports(finishes: Sequence[pb.Finish], session_id: UUID, build: str, *, resu
         wrong = problem(result, bytes_max=result_bytes_max)
         if wrong is None:
             sorted_.success_ids.append(finish.start_id)
-            sorted_.successes.append(Success(fence, result, finish.ran_ms, build, log_tail))
+            sorted_.successes.append(Success(fence, result, _ms(finish.ran_ms), build, log_tail))
         else:
             sorted_.ending_ids.append(finish.start_id)
-            ending = Ending(build, "ResultInvalid", f"the result {wrong}", None, finish.ran_ms, log_tail)
+            ending = Ending(build, "ResultInvalid", f"the result {wrong}", None, _ms(finish.ran_ms), log_tail)
             sorted_.endings.append(
                 Report(fence, ResultInvalid(), AttemptStatus.FAILED, ending, note=ending.error_message)
             )
@@ -242,7 +255,7 @@ def _ending(finish: pb.Finish, outcome: str, fence: Fence, build: str, log_tail:
         error_type or None,
         message or None,
         _cut(failure.error_detail, ERROR_DETAIL_MAX) or None,
-        finish.ran_ms,
+        _ms(finish.ran_ms),
         log_tail,
     )
     return Report(
@@ -260,18 +273,15 @@ def _event(outcome: str, failure: pb.Failure, error_type: str) -> tuple[Event, A
             return Interrupted(), AttemptStatus.INTERRUPTED
     retry_after = None
     if failure.HasField("retry_after_ms"):
-        retry_after = min(
-            max(timedelta(0), timedelta(milliseconds=min(failure.retry_after_ms, 10**12))), RETRY_AFTER_MAX
-        )
+        retry_after = min(timedelta(milliseconds=_ms(failure.retry_after_ms)), RETRY_AFTER_MAX)
     return Failed(error_type, not failure.do_not_retry, retry_after), AttemptStatus.FAILED
 
 
-def finish_answers(start_ids: Sequence[int], verdicts: Sequence[Verdict | BaseException]) -> list[pb.FinishAnswer]:
-    """The answers to finishes. One that could not be recorded has none: the worker reports it again."""
+def finish_answers(start_ids: Sequence[int], verdicts: Sequence[Verdict]) -> list[pb.FinishAnswer]:
+    """The answers to finishes. Without verdicts there are none: the worker reports again."""
     return [
         pb.FinishAnswer(start_id=start_id, verdict=_VERDICTS[verdict])
-        for start_id, verdict in zip(start_ids, verdicts, strict=True)
-        if isinstance(verdict, Verdict)
+        for start_id, verdict in zip(start_ids, verdicts, strict=False)
     ]
 
 
@@ -282,10 +292,7 @@ def superseded(start_ids: Iterable[int]) -> list[pb.FinishAnswer]:
 
 def begun(entries: Sequence[pb.Begun], session_id: UUID) -> list[tuple[Fence, int]]:
     """Which attempts have begun, how many milliseconds ago."""
-    return [
-        (Fence(_run_id(entry.run_id), entry.attempt, session_id), max(0, min(entry.running_ms, 10**12)))
-        for entry in entries
-    ]
+    return [(Fence(_run_id(entry.run_id), entry.attempt, session_id), _ms(entry.running_ms)) for entry in entries]
 
 
 def notes(entries: Sequence[pb.AttemptNote], session_id: UUID) -> list[Note]:
@@ -328,6 +335,11 @@ def responses(answers: Sequence[Answer], *, bytes_max: int) -> Iterator[pb.WorkR
         empty = False
     if not empty:
         yield response
+
+
+def _ms(said: int) -> int:
+    """A time that a worker says, within what the database can reckon with."""
+    return max(0, min(said, _MS_MAX))
 
 
 def _run_id(text: str) -> UUID:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 import grpc
@@ -39,6 +39,7 @@ Context = grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse]
 
 _UNANSWERED_BATCHES_MAX = 64
 _AGAIN_SECONDS = 0.25
+_HELLO_SECONDS = 30.0
 _RESPONSE_BYTES_MAX = 1024 * 1024
 
 
@@ -65,7 +66,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context
     ) -> None:
         """One worker process, from Hello to goodbye."""
-        hello = await messages.read_hello(request_iterator)
+        hello = await messages.read_hello(request_iterator, within_seconds=_HELLO_SECONDS)
         if hello is None:
             return
         connected = await sessions.connect(
@@ -126,7 +127,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
             nats_credentials=pb.NatsCredentials(
                 user=access.nats.user, password=access.nats.password, token=access.nats.token
             ),
-            inbox_prefix="_INBOX",
+            inbox_prefix=f"_INBOX_{connected.session_id.hex}",
             stream=access.broker.stream,
             consumers=[
                 pb.Consumer(name=consumer_name(hello.namespace, queue, priority), queue=queue, priority=priority)
@@ -164,6 +165,7 @@ class _Stream:
         self._wake = asyncio.Event()
         self._over = False
         self._batches: set[asyncio.Task[None]] = set()
+        self._ended_batches = 0
         self._room = asyncio.Semaphore(_UNANSWERED_BATCHES_MAX)
 
     async def receive(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
@@ -187,16 +189,20 @@ class _Stream:
     async def send(self, context: Context) -> None:
         """Send answers as they come, as many as there are in one message, until closed."""
         while not self._over or self._answers:
-            if not self._answers:
+            if not self._answers and not self._ended_batches:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             answers, self._answers = self._answers, []
+            ended, self._ended_batches = self._ended_batches, 0
             try:
                 for response in messages.responses(answers, bytes_max=_RESPONSE_BYTES_MAX):
                     await context.write(response)
             except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
                 return  # the worker is gone; it asks again over its next stream
+            # Only now may the worker ask for more: what it does not read is not piled up here.
+            for _ in range(ended):
+                self._room.release()
 
     def close(self) -> None:
         """No more is to be told."""
@@ -223,9 +229,12 @@ class _Stream:
 
     def _batch_done(self, task: asyncio.Task[None]) -> None:
         self._batches.discard(task)
-        self._room.release()
+        self._ended_batches += 1
+        self._wake.set()
         if not task.cancelled() and task.exception() is not None:
-            log.error("a worker's batch failed", exc_info=task.exception())
+            # What has no answer is sent again over the worker's next stream.
+            log.error("a worker's batch failed; its stream is ended", exc_info=task.exception())
+            self._over = True
 
     async def _settled(self) -> None:
         while self._batches:
@@ -234,19 +243,20 @@ class _Stream:
     async def _start(self, starts: Sequence[pb.Start]) -> None:
         asks, refused = messages.start_asks(starts, self._session_id, self._epoch)
         self._say(refused)
-        answers = await self._until_written(self._attempts.start, [ask for _, ask in asks])
-        if answers is None:
-            return
-        tasks = await self._system.tasks.by_ids({answer.task_id for answer in answers if isinstance(answer, Grant)})
-        said = []
-        for (start, _), answer in zip(asks, answers, strict=True):
-            if isinstance(answer, SessionOver):
+        while asks and (answers := await self._until_written(self._attempts.start, [ask for _, ask in asks])):
+            tasks = await self._system.tasks.by_ids({answer.task_id for answer in answers if isinstance(answer, Grant)})
+            over = [asked for asked, answer in zip(asks, answers, strict=True) if isinstance(answer, SessionOver)]
+            self._say(
+                [
+                    messages.start_answer(start.start_id, answer, tasks)
+                    for (start, _), answer in zip(asks, answers, strict=True)
+                    if not isinstance(answer, SessionOver)
+                ]
+            )
+            # Its lease may have run out while the database was away: that ends nothing if it lives.
+            if over and await self._beat_once() == pb.HEARTBEAT_VERDICT_SESSION_ENDED:
                 self._session_over()
-            elif isinstance(answer, BaseException):
-                log.error("a start of %s failed", start.run_id, exc_info=answer)
-            else:
-                said.append(messages.start_answer(start.start_id, answer, tasks))
-        self._say(said)
+            asks = over
 
     async def _finish(self, finishes: Sequence[pb.Finish]) -> None:
         reports = messages.reports(
@@ -257,9 +267,7 @@ class _Stream:
         self._say(messages.superseded(reports.malformed_ids))
 
     async def _record(self, start_ids: Sequence[int], writer: Writer[Item, Verdict], reports: Sequence[Item]) -> None:
-        verdicts = await self._until_written(writer, reports)
-        if verdicts is not None:
-            self._say(messages.finish_answers(start_ids, verdicts))
+        self._say(messages.finish_answers(start_ids, await self._until_written(writer, reports)))
 
     async def _tell(self, request: pb.WorkRequest) -> None:
         begun = messages.begun(request.begun, self._session_id)
@@ -271,19 +279,21 @@ class _Stream:
             log.debug("notes of running attempts were dropped")
 
     async def _beat(self, number: int) -> None:
-        """Answer in time, also when the database does not: the worker decides by it what to do."""
+        verdict = await self._beat_once()
+        self._say([pb.HeartbeatAnswer(number=number, verdict=verdict)])
+        if verdict == pb.HEARTBEAT_VERDICT_SESSION_ENDED:
+            self._session_over()
+
+    async def _beat_once(self) -> pb.HeartbeatVerdict.ValueType:
+        """Answers in time, also when the database does not: the worker decides by it what to do."""
         limit = timedelta(milliseconds=self._system.settings.heartbeat_interval_ms).total_seconds()
-        verdict = pb.HEARTBEAT_VERDICT_DATABASE_AWAY
         try:
             recorded = await asyncio.wait_for(
                 self._sessions.heartbeat.submit_one((self._session_id, self._epoch)), timeout=limit
             )
-            verdict = pb.HEARTBEAT_VERDICT_RECORDED if recorded else pb.HEARTBEAT_VERDICT_SESSION_ENDED
         except (DatabaseAway, Overloaded, TimeoutError):
-            pass
-        self._say([pb.HeartbeatAnswer(number=number, verdict=verdict)])
-        if verdict == pb.HEARTBEAT_VERDICT_SESSION_ENDED:
-            self._session_over()
+            return pb.HEARTBEAT_VERDICT_DATABASE_AWAY
+        return pb.HEARTBEAT_VERDICT_RECORDED if recorded else pb.HEARTBEAT_VERDICT_SESSION_ENDED
 
     def _session_over(self) -> None:
         """The session has ended or goes on elsewhere: the worker must connect again."""
@@ -291,17 +301,19 @@ class _Stream:
             self._say([pb.HeartbeatAnswer(number=0, verdict=pb.HEARTBEAT_VERDICT_SESSION_ENDED)])
             self._over = True
 
-    async def _until_written(
-        self, writer: Writer[Item, Answer], items: Sequence[Item]
-    ) -> list[Answer | BaseException] | None:
-        """Submit again while the database is away or too much waits; None once the stream is over."""
+    async def _until_written(self, writer: Writer[Item, Answer], items: Sequence[Item]) -> list[Answer]:
+        """The answers; submits again while the database is away or too much waits. Nothing once the stream is over."""
         while not self._over:
             try:
                 answers = await writer.submit(items)
             except Overloaded:
                 pass
             else:
-                if not any(isinstance(answer, DatabaseAway) for answer in answers):
-                    return answers
+                errors = [answer for answer in answers if isinstance(answer, BaseException)]
+                if not errors:
+                    return cast(list[Answer], answers)
+                for error in errors:
+                    if not isinstance(error, DatabaseAway):
+                        raise error
             await asyncio.sleep(_AGAIN_SECONDS)
-        return None
+        return []

@@ -7,17 +7,18 @@ built with SQLAlchemy. JSON columns travel as the bytes they are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from layeron_job_server.domain.errors import DatabaseAway
+from layeron_job_server.domain.errors import DatabaseAway, Overloaded
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 T = TypeVar("T")
@@ -36,6 +37,7 @@ CONFLICT_ERRORS = (asyncpg.TransactionRollbackError,)
 # This very data cannot be written: SQLSTATE classes 22 and 23.
 DATA_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
+_POOL_RETRY_AFTER = timedelta(seconds=1)
 _CONFLICT_TRIES = 8
 _SETTLE_TRIES = 20
 _SETTLE_WAIT_SECONDS = 0.25
@@ -62,34 +64,61 @@ class Database:
             },
         )
         event.listen(self.engine.sync_engine, "connect", _pass_json_through)
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Let what is under way end, and close every connection."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
         await self.engine.dispose()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A live connection of the pool, outside of any transaction. Raises one of CONNECTION_ERRORS."""
-        async with self.engine.connect() as pooled:
-            raw = await pooled.get_raw_connection()
-            driver = raw.driver_connection
+        """A live connection of the pool, outside of any transaction. Raises one of CONNECTION_ERRORS, or Overloaded."""
+        try:
+            pooled = await self.engine.connect()
+        except PoolTimeout as error:
+            raise Overloaded(_POOL_RETRY_AFTER, "no database connection is free") from error
+        try:
+            driver = (await pooled.get_raw_connection()).driver_connection
             while driver is None or driver.is_closed():  # Postgres closed it while it lay in the pool
                 await pooled.invalidate()
-                raw = await pooled.get_raw_connection()
-                driver = raw.driver_connection
+                driver = (await pooled.get_raw_connection()).driver_connection
             try:
                 yield driver
             finally:
                 if driver.is_closed():
                     await pooled.invalidate()
+        finally:
+            await pooled.close()
+
+    async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work`, which goes on to its end when the caller is canceled.
+
+        A statement that is canceled in the middle can leave its connection unusable, and others may wait for what it
+        writes.
+        """
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that an error nobody waits for any more is not logged as forgotten
 
     async def write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do `work` in one transaction and answer truthfully whether it was committed.
 
         Deadlocks and serialization failures are tried again. When the connection is lost in COMMIT, the transaction's
         own id tells what became of it. Raises DatabaseAway when the database cannot be reached; nothing is then known
-        to be written. Other errors pass through, with nothing written. `work` may run more than once.
+        to be written. Raises Overloaded when no connection becomes free. Other errors pass through, with nothing
+        written. `work` may run more than once.
         """
+        return await self.to_its_end(self._write(work))
+
+    async def _write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         for attempt in range(_CONFLICT_TRIES):
             try:
                 return await self._write_once(work)
@@ -141,7 +170,10 @@ class Database:
         raise DatabaseAway
 
     async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do `work` outside of a transaction, again if a connection had died. Raises DatabaseAway."""
+        """Do `work` outside of a transaction, again if a connection had died. Raises DatabaseAway, Overloaded."""
+        return await self.to_its_end(self._read(work))
+
+    async def _read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         for attempt in (1, 2):
             try:
                 async with self.connection() as connection:

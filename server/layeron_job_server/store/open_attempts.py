@@ -32,6 +32,7 @@ class Note:
     log_tail: str | None
 
 
+# The open row is held until the commit: a note that meets the end of its attempt waits for it and finds no row.
 _NOTE = """
 insert into attempt_notes (run_id, number, progress, log_tail)
 select o.run_id, o.attempt, n.progress, n.log_tail
@@ -39,6 +40,7 @@ from unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::text[]) as n (run
   log_tail)
 join open_runs o on o.run_id = n.run_id and o.attempt = n.number and o.session_id = n.session_id
 order by o.run_id
+for share of o
 on conflict (run_id, number) do update set progress = coalesce(excluded.progress, attempt_notes.progress),
   log_tail = coalesce(excluded.log_tail, attempt_notes.log_tail), updated_at = now()
 """

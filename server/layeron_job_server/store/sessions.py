@@ -52,11 +52,11 @@ async def open_session(connection: Connection, new: NewSession, *, lease: timede
     )
 
 
-# Takes the row against every grant in flight: those hold it FOR KEY SHARE until they commit.
+# Takes the row against every grant in flight: those hold it FOR KEY SHARE until they commit. A lease that has run out
+# ends nothing by itself: until the reconciler has ended the session, its attempts are nobody else's.
 _RESUME = """
 with live as (
-  select session_id from worker_sessions
-  where session_id = $1 and namespace_id = $2 and ended_at is null and lease_expires_at > now() for update
+  select session_id from worker_sessions where session_id = $1 and namespace_id = $2 and ended_at is null for update
 )
 update worker_sessions s set epoch = s.epoch + 1, lease_expires_at = now() + $3::interval, connected_at = now(),
   task_ids = $4, queues = $5, slots = $6
@@ -66,7 +66,7 @@ returning s.epoch
 
 
 async def resume(connection: Connection, named: NewSession, *, lease: timedelta) -> int | None:
-    """Raise the session's epoch and answer it, or None when it has ended or its lease has run out."""
+    """Raise the session's epoch, with a fresh lease, and answer it; None when the session has ended."""
     epoch: int | None = await connection.fetchval(
         _RESUME, named.session_id, named.namespace_id, lease, list(named.task_ids), list(named.queues), named.slots
     )
@@ -76,13 +76,16 @@ async def resume(connection: Connection, named: NewSession, *, lease: timedelta)
 _HEARTBEAT = """
 update worker_sessions s set lease_expires_at = now() + $3::interval
 from unnest($1::uuid[], $2::bigint[]) as beat (session_id, epoch)
-where s.session_id = beat.session_id and s.epoch = beat.epoch and s.ended_at is null and s.lease_expires_at > now()
+where s.session_id = beat.session_id and s.epoch = beat.epoch and s.ended_at is null
 returning s.session_id
 """
 
 
 async def heartbeat(connection: Connection, beats: Sequence[tuple[UUID, int]], *, lease: timedelta) -> set[UUID]:
-    """Give each (session, epoch) a fresh lease; answer the sessions that still had one."""
+    """Give each (session, epoch) a fresh lease; answer the sessions that have not ended.
+
+    Also one whose lease ran out while the database was away, if nobody has ended it yet.
+    """
     ordered = sorted(beats)
     rows = await connection.fetch(_HEARTBEAT, [beat[0] for beat in ordered], [beat[1] for beat in ordered], lease)
     return {row[0] for row in rows}

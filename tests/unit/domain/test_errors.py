@@ -24,6 +24,7 @@ EVERY = [
     errors.FilterTooBroad(),
     Overloaded(timedelta(milliseconds=250), "enqueue"),
     errors.DatabaseAway(),
+    errors.Unstorable("enqueue"),
     errors.PermissionDenied("Enqueue", "default"),
 ]
 
@@ -47,6 +48,7 @@ def test_every_reason_is_stable_distinct_and_fits_error_info() -> None:
         "FILTER_TOO_BROAD",
         "OVERLOADED",
         "DATABASE_UNAVAILABLE",
+        "CANNOT_BE_STORED",
         "PERMISSION_DENIED",
     ]
     assert all(re.fullmatch("[A-Z][A-Z0-9_]{0,61}[A-Z0-9]", error.reason) for error in EVERY)

@@ -171,7 +171,7 @@ class EnqueueRequest(_message.Message):
 
     @_builtins.property
     def run_at(self) -> _timestamp_pb2.Timestamp:
-        """Start no earlier than this time, at most 10 years ahead; a past time means at once."""
+        """Start no earlier than this time, within 10 years of now; a past time means at once."""
 
     @_builtins.property
     def start_by(self) -> _timestamp_pb2.Timestamp:
@@ -236,8 +236,11 @@ class EnqueueResponse(_message.Message):
 
     RUN_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
+    PRUNED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
     """False: the same request had made this run before."""
+    pruned: _builtins.bool
+    """The run that the key belongs to was pruned: only its run_id, namespace and task are known."""
     @_builtins.property
     def run(self) -> _run_pb2.Run:
         """The new run, or the first one of the same key or run id."""
@@ -247,10 +250,11 @@ class EnqueueResponse(_message.Message):
         *,
         run: _run_pb2.Run | None = ...,
         created: _builtins.bool = ...,
+        pruned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "pruned", b"pruned", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -317,22 +321,26 @@ class EnqueueBatchResult(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
+    PRUNED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run's id."""
     status: _run_pb2.RunStatus.ValueType
-    """Where the run stands."""
+    """Where the run stands. Unspecified if it was pruned."""
     created: _builtins.bool
     """False: an equal item of this batch or an earlier request had made this run."""
+    pruned: _builtins.bool
+    """The run that the key belongs to was pruned: nothing but its id is known."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         status: _run_pb2.RunStatus.ValueType = ...,
         created: _builtins.bool = ...,
+        pruned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "run_id", b"run_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "pruned", b"pruned", "run_id", b"run_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

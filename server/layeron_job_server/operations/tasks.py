@@ -1,0 +1,66 @@
+"""Tasks: registering them, looking at them, pausing and resuming them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from layeron_job_server.domain.errors import TaskNotFound
+from layeron_job_server.store import outbox, tasks
+from layeron_job_server.store.tasks import Task, TaskDefinition
+
+from .system import System
+
+# Makes the consumers of (namespace, queue) pairs; without NATS they are made later.
+EnsureConsumers: TypeAlias = Callable[[Sequence[tuple[str, str]]], Awaitable[None]]
+
+_RELEASE_SLICE = 5_000
+
+
+async def register(
+    system: System, ensure_consumers: EnsureConsumers, namespace: str, definitions: Sequence[TaskDefinition]
+) -> list[Task]:
+    """Make or change tasks; answer them as they now are, in the order given. Runs that exist keep what they have."""
+    made = await system.database.write(lambda c: tasks.register(c, namespace, definitions))
+    for task in made:
+        system.tasks.forget(namespace, task.name)
+    await ensure_consumers(sorted({(namespace, task.queue) for task in made}))
+    by_name = {task.name: task for task in made}
+    return [by_name[definition.name] for definition in definitions]
+
+
+async def get(system: System, namespace: str, name: str) -> Task:
+    """One task as it now is. Raises TaskNotFound."""
+    found = await system.database.read(lambda c: tasks.by_names(c, namespace, [name]))
+    if not found:
+        raise TaskNotFound(namespace, name)
+    return found[0]
+
+
+async def page(system: System, namespace: str, *, after: str, limit: int) -> list[Task]:
+    """Tasks by name, after the given one."""
+    return await system.database.read(lambda c: tasks.page(c, namespace, after=after, limit=limit))
+
+
+async def pause(system: System, namespace: str, name: str, reason: str | None) -> Task:
+    """Let nothing more of the task start. Raises TaskNotFound."""
+    task = await system.database.write(lambda c: tasks.pause(c, namespace, name, reason))
+    if task is None:
+        raise TaskNotFound(namespace, name)
+    system.tasks.forget(namespace, name)
+    return task
+
+
+async def resume(system: System, namespace: str, name: str) -> Task:
+    """Let the task start again. The first parked runs are released now, the rest by the reconciler's next turns.
+
+    Raises TaskNotFound.
+    """
+    task = await system.database.write(lambda c: tasks.resume(c, namespace, name))
+    if task is None:
+        raise TaskNotFound(namespace, name)
+    system.tasks.forget(namespace, name)
+    await system.database.write(
+        lambda c: outbox.release_resumed(c, limit=_RELEASE_SLICE, look_ahead=system.settings.look_ahead)
+    )
+    return task

@@ -1,0 +1,289 @@
+"""Waiting for a run, and watching what changes.
+
+One query answers all who wait in this process, and only while someone does. It is asked again after an interval, and
+soon after a change made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import orjson
+
+from layeron_job_server.domain.errors import (
+    DatabaseAway,
+    FieldViolation,
+    InvalidRequest,
+    Overloaded,
+    WatchTokenExpired,
+)
+from layeron_job_server.domain.run import TERMINAL
+from layeron_job_server.store import queries
+from layeron_job_server.store.queries import Change, RunFilter, RunInfo, TransitionInfo
+
+from .queries import read_run
+from .system import System
+
+_WATCH_TOKEN_SECONDS: Final = 24 * 3600
+_WATCH_SLICE: Final = 1_000
+_WATCHER_CHANGES_MAX: Final = 10_000
+_SIGN_OF_LIFE_SECONDS: Final = 15.0
+_POLL_SECONDS_MIN: Final = 0.02
+# Where a watch stands in the order of all changes: transaction, run, seq.
+Place: TypeAlias = tuple[int, UUID, int]
+# Namespace and queue by the queue's number.
+Names: TypeAlias = Mapping[int, tuple[str, str]]
+Batch: TypeAlias = tuple[Sequence[TransitionInfo], str]
+_LAST_RUN: Final = UUID(int=(1 << 128) - 1)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """Waits for a run's end, or for a transition after `seq`."""
+
+    run_id: UUID
+    seq: int | None = None
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, seconds: float) -> None:
+        """Until there may be news, at most so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.woken.wait(), seconds)
+        self.woken.clear()
+
+
+class Watching:
+    """Everyone of this process who waits. `run` polls for all of them at once."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._wake = asyncio.Event()
+        self._waiters: set[_Waiter] = set()
+        self._watchers: set[_Watcher] = set()
+        self._place: Place = (0, _LAST_RUN, 0)  # how far the watchers have been told; it means nothing without any
+
+    async def wait_run(self, namespace: str, run_id: UUID, *, timeout: timedelta, full: bool) -> RunInfo:
+        """The run once it is terminal, or as it stands after `timeout`. Raises RunNotFound."""
+        deadline = time.monotonic() + timeout.total_seconds()
+        with self._waiting(_Waiter(run_id)) as waiter:
+            run = await read_run(self._system, namespace, run_id, full=full)
+            while run.status not in TERMINAL and (left := deadline - time.monotonic()) > 0:
+                await waiter.wait(left)
+                run = await read_run(self._system, namespace, run_id, full=full)
+            return run
+
+    async def watch_run(self, namespace: str, run_id: UUID, *, token: str) -> AsyncIterator[Batch]:
+        """The run's transitions after the token's, each batch with its token, until it is terminal.
+
+        Raises RunNotFound.
+        """
+        seq = _read_seq_token(token)
+        with self._waiting(_Waiter(run_id, seq)) as waiter:
+            while True:
+                # Read before its transitions: if it was terminal then, they are all there.
+                run = await read_run(self._system, namespace, run_id, full=False)
+                found = await self._system.database.read(partial(queries.transitions_of, run_id=run_id, after_seq=seq))
+                if found:
+                    seq = waiter.seq = found[-1].seq
+                yield found, str(seq)
+                if run.status in TERMINAL:
+                    return
+                await waiter.wait(_SIGN_OF_LIFE_SECONDS)
+
+    async def watch_filter(self, namespace: str, wanted: RunFilter, *, token: str) -> AsyncIterator[Batch]:
+        """Transitions of all runs that match, from the token's place or from now on, each batch with its token.
+
+        Raises WatchTokenExpired, and Overloaded when the caller reads too slowly: it may go on by its last token.
+        """
+        place = _read_place_token(token) if token else None
+        watcher = _Watcher(namespace, wanted, place or (0, _LAST_RUN, 0))
+        await self._admit(watcher, place)
+        try:
+            while True:
+                yield await watcher.next()
+        finally:
+            self._watchers.discard(watcher)
+
+    async def run(self, until: asyncio.Event) -> None:
+        """Poll while someone waits."""
+        interval = self._system.settings.watch_poll_interval_ms / 1000
+        while not until.is_set():
+            if not self._waiters and not self._watchers:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._system.changed.clear()
+            with suppress(DatabaseAway):
+                await self.poll_once()
+            await asyncio.sleep(_POLL_SECONDS_MIN)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._system.changed.wait(), interval)
+
+    def stop(self) -> None:
+        """Let `run` look at `until`."""
+        self._wake.set()
+        self._system.changed.set()
+
+    async def poll_once(self) -> None:
+        """Wake those whose run has news, and hand changes to the watchers."""
+        for run_id in await self._runs_with_news():
+            for waiter in self._waiters:
+                if waiter.run_id == run_id:
+                    waiter.woken.set()
+        while self._watchers:
+            if await self._pass_on() < _WATCH_SLICE:
+                break
+
+    async def _runs_with_news(self) -> set[UUID]:
+        for_end = [waiter.run_id for waiter in self._waiters if waiter.seq is None]
+        for_more = [(waiter.run_id, waiter.seq) for waiter in self._waiters if waiter.seq is not None]
+        news: set[UUID] = set()
+        if for_end:
+            news |= await self._system.database.read(lambda c: queries.ended_among(c, for_end))
+        if for_more:
+            news |= await self._system.database.read(lambda c: queries.progressed_among(c, for_more))
+        return news
+
+    async def _pass_on(self) -> int:
+        """Hand a slice of changes to the watchers; answer how many there were."""
+        before = self._place
+        safe = await self._system.database.read(queries.safe_xid)
+        changes = await self._changes(before, below=safe)
+        names = await self._names(changes)
+        if self._place != before:  # the first watcher after a pause came meanwhile, and begins elsewhere
+            return _WATCH_SLICE
+        self._place = _place_after(changes, below=safe)
+        for watcher in self._watchers:
+            watcher.offer(changes, names, self._place)
+        return len(changes)
+
+    async def _admit(self, watcher: _Watcher, place: Place | None) -> None:
+        """Begin a watch. One that resumes is first given what the shared poller is past already."""
+        safe = await self._system.database.read(queries.safe_xid)
+        if not self._watchers:
+            self._place = place or (safe - 1, _LAST_RUN, 0)
+        elif place is not None:
+            while place < self._place:
+                below = self._place[0] + 1
+                changes = await self._changes(place, below=below)
+                names = await self._names(changes)
+                place = _place_after(changes, below=below)
+                watcher.offer(changes, names, place)
+        watcher.offer([], {}, self._place)
+        self._watchers.add(watcher)
+        self._wake.set()
+
+    async def _changes(self, place: Place, *, below: int) -> list[Change]:
+        return await self._system.database.read(
+            partial(queries.changes_after, place=place, below=below, limit=_WATCH_SLICE)
+        )
+
+    async def _names(self, changes: Sequence[Change]) -> Names:
+        return await self._system.tasks.queue_names({change.queue_id for change in changes})
+
+    @contextmanager
+    def _waiting(self, waiter: _Waiter) -> Iterator[_Waiter]:
+        self._waiters.add(waiter)
+        self._wake.set()
+        try:
+            yield waiter
+        finally:
+            self._waiters.discard(waiter)
+
+
+class _Watcher:
+    """One watch of a filter: what it is still to be told, bounded."""
+
+    def __init__(self, namespace: str, wanted: RunFilter, place: Place) -> None:
+        self._namespace = namespace
+        self._wanted = wanted
+        self._labels = dict(wanted.labels)
+        self._changes: list[TransitionInfo] = []
+        self._place = place
+        self._wake = asyncio.Event()
+        self._too_slow = False
+
+    def offer(self, changes: Sequence[Change], names: Names, place: Place) -> None:
+        """Take what matches and is news here; `place` is where the watch then stands. Beyond the bound it ends."""
+        if self._too_slow:
+            return
+        matching = [
+            change.transition
+            for change in changes
+            if _place_of(change) > self._place and self._matches(change, *names[change.queue_id])
+        ]
+        if len(self._changes) + len(matching) > _WATCHER_CHANGES_MAX:
+            self._too_slow = True
+        else:
+            self._changes.extend(matching)
+            self._place = max(self._place, place)
+        if matching:
+            self._wake.set()
+
+    async def next(self) -> Batch:
+        """What came since the last call, or nothing as a sign of life."""
+        if not self._changes and not self._too_slow:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _SIGN_OF_LIFE_SECONDS)
+        self._wake.clear()
+        if self._too_slow and not self._changes:
+            raise Overloaded(timedelta(seconds=1), "the watch reads too slowly")
+        changes, self._changes = self._changes, []
+        return changes, _place_token(self._place)
+
+    def _matches(self, change: Change, namespace: str, queue: str) -> bool:
+        if namespace != self._namespace or self._wanted.queue not in (None, queue):
+            return False
+        if self._wanted.task not in (None, change.transition.task):
+            return False
+        if not self._labels:
+            return True
+        labels: Mapping[str, str] = orjson.loads(change.labels) if change.labels else {}
+        return self._labels.items() <= labels.items()
+
+
+def _place_after(changes: Sequence[Change], *, below: int) -> Place:
+    """Where a watch stands after a slice of what was below a transaction: at its end if that was all."""
+    if len(changes) < _WATCH_SLICE:
+        return (below - 1, _LAST_RUN, 0)
+    return _place_of(changes[-1])
+
+
+def _place_of(change: Change) -> Place:
+    return (change.xid, change.transition.run_id, change.transition.seq)
+
+
+def _read_seq_token(token: str) -> int:
+    if not token:
+        return -1
+    if not token.isascii() or not token.isdigit() or len(token) > 9:
+        raise InvalidRequest([FieldViolation("resume_token", "is not of a watch of this run")])
+    return int(token)
+
+
+def _place_token(place: Place) -> str:
+    xid, run_id, seq = place
+    raw = orjson.dumps([int(time.time()), xid, run_id.hex, seq])
+    return base64.urlsafe_b64encode(raw).decode()
+
+
+def _read_place_token(token: str) -> Place:
+    try:
+        made_at, xid, run_id, seq = orjson.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+        place = (int(xid), UUID(hex=run_id), int(seq))
+        age = time.time() - float(made_at)
+    except (binascii.Error, ValueError, TypeError, AttributeError):
+        raise InvalidRequest([FieldViolation("resume_token", "is not of a watch of a filter")]) from None
+    if age > _WATCH_TOKEN_SECONDS:
+        raise WatchTokenExpired
+    return place

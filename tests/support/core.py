@@ -1,0 +1,323 @@
+"""The server's core without gRPC: a system on a real database, its writers, and workers that are driven by hand.
+
+    async with open_core(database_url) as core:
+        await core.register()
+        worker = await core.worker()
+        run_id = await core.enqueue()
+        grant = await worker.grant(run_id)
+        await worker.succeed(grant)
+        assert (await core.look(run_id)).status == "succeeded"
+
+Chance is 0, so that waits have no jitter. Time is moved by hand: only the database's clock judges it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import DateTime, Table
+
+from layeron_job_server.domain.retry import Fixed, RetryPolicy, to_json
+from layeron_job_server.domain.run import AttemptStatus
+from layeron_job_server.domain.transitions import Event, Failed
+from layeron_job_server.operations import sessions
+from layeron_job_server.operations.attempts import (
+    AttemptWriters,
+    Report,
+    StartAnswer,
+    Verdict,
+    attempt_writers,
+)
+from layeron_job_server.operations.enqueue import EnqueueAsk, EnqueueWriter, enqueue, enqueue_batch, enqueue_writer
+from layeron_job_server.operations.sessions import Connected, SessionWriters, session_writers
+from layeron_job_server.operations.system import System, TaskCache
+from layeron_job_server.settings import Settings
+from layeron_job_server.store import open_attempts, tables, tasks
+from layeron_job_server.store.attempts import Ending, Fence, Grant, StartAsk, Success
+from layeron_job_server.store.database import Database
+from layeron_job_server.store.outbox import Ring
+from layeron_job_server.store.sessions import NewSession
+
+AT_ONCE = RetryPolicy(backoff=Fixed(timedelta(0)))
+_BUILD = "build-1"
+_MOVED = (
+    tables.open_runs,
+    tables.outbox,
+    tables.worker_sessions,
+    tables.idempotency_keys,
+    tables.cancel_requests,
+    tables.reconciler_turn,
+)
+
+
+async def pass_time(database: Database, delta: timedelta, *, but: Collection[Table] = ()) -> None:
+    """Let time go by for everything that waits, `but` for some tables, by moving back all that it waits for.
+
+    With nothing left out it looks as if the database had been away for so long.
+    """
+    async with database.connection() as connection, connection.transaction():
+        for table in _MOVED:
+            if table not in but:
+                times = [column.name for column in table.columns if isinstance(column.type, DateTime)]
+                moves = ", ".join(f"{name} = {name} - $1::interval" for name in times)
+                await connection.execute(f"update {table.name} set {moves}", delta)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A run as it stands: of an ended one, `due_at` and `seq` are None."""
+
+    status: str
+    attempt: int
+    counted: int
+    due_at: datetime | None = None
+    seq: int | None = None
+    cancel_requested_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Core:
+    """One server process without its doors: `rung` keeps what a dispatcher would have been told."""
+
+    system: System
+    rung: list[Ring]
+    writer: EnqueueWriter
+    attempts: AttemptWriters
+    sessions: SessionWriters
+    start_ids: count[int] = field(default_factory=lambda: count(1))
+
+    @property
+    def database(self) -> Database:
+        """The database all of it works with."""
+        return self.system.database
+
+    async def register(
+        self,
+        name: str = "work",
+        *,
+        retry: RetryPolicy = AT_ONCE,
+        queue: str = "default",
+        namespace: str = "default",
+        timeout_ms: int = 60_000,
+    ) -> tasks.Task:
+        """Register a task with normal priority."""
+        definition = tasks.TaskDefinition(name, queue, orjson.dumps(to_json(retry)), timeout_ms, 2)
+        return (await self.database.write(lambda c: tasks.register(c, namespace, [definition])))[0]
+
+    async def worker(self, *names: str, namespace: str = "default") -> Worker:
+        """Connect a new worker session that handles these tasks ("work")."""
+        connected = await self.connect(*names, namespace=namespace)
+        return Worker(self, connected.session_id, connected.epoch, names or ("work",), namespace)
+
+    async def connect(
+        self,
+        *names: str,
+        namespace: str = "default",
+        resumes: UUID | None = None,
+        has: Sequence[tuple[UUID, int]] = (),
+        unanswered: Collection[int] = (),
+    ) -> Connected:
+        """Connect or resume a session."""
+        named = NewSession(UUID(int=0), 0, _BUILD, "tests", "1", "host", 1, 10, (), ("default",))
+        return await sessions.connect(
+            self.system,
+            named,
+            names or ("work",),
+            namespace=namespace,
+            resumes=resumes,
+            has=has,
+            unanswered=unanswered,
+        )
+
+    async def enqueue(self, task: str = "work", *, namespace: str = "default", **ask: Any) -> UUID:
+        """Enqueue one run; `ask` is what EnqueueAsk takes."""
+        return (await enqueue(self.system, self.writer, EnqueueAsk(namespace, task, **ask))).run_id
+
+    async def enqueue_many(self, number: int, task: str = "work", *, namespace: str = "default") -> list[UUID]:
+        """Enqueue so many runs in batches."""
+        made: list[UUID] = []
+        while len(made) < number:
+            asks = [EnqueueAsk(namespace, task)] * min(1_000, number - len(made))
+            made += [one.run_id for one in await enqueue_batch(self.system, asks)]
+        return made
+
+    async def pause(self, task: str = "work") -> None:
+        """Pause a task."""
+        await self.database.write(lambda c: tasks.pause(c, "default", task, "for a test"))
+
+    async def resume(self, task: str = "work") -> None:
+        """Resume a task. What is parked is not released by this."""
+        await self.database.write(lambda c: tasks.resume(c, "default", task))
+
+    async def request_cancel(self, run_id: UUID) -> None:
+        """Ask for the cancel of a running run."""
+        await self.database.write(lambda c: open_attempts.request_cancel(c, [run_id], note="enough", actor="user"))
+
+    async def pass_time(self, delta: timedelta) -> None:
+        """Let time go by in which workers kept beating and the reconciler kept turning."""
+        await pass_time(self.database, delta, but=(tables.worker_sessions, tables.reconciler_turn))
+
+    async def pass_silent_time(self, delta: timedelta) -> None:
+        """Let time go by in which no worker was heard of, while the reconciler kept turning."""
+        await pass_time(self.database, delta, but=(tables.reconciler_turn,))
+
+    async def pass_outage(self, delta: timedelta) -> None:
+        """Let time go by in which the database was away."""
+        await pass_time(self.database, delta)
+
+    async def fetch(self, query: str, *arguments: object) -> list[Any]:
+        """The rows of a query, as tuples."""
+        async with self.database.connection() as connection:
+            return [tuple(row) for row in await connection.fetch(query, *arguments)]
+
+    async def value(self, query: str, *arguments: object) -> Any:
+        """The only value of a query."""
+        async with self.database.connection() as connection:
+            return await connection.fetchval(query, *arguments)
+
+    async def look(self, run_id: UUID) -> Seen:
+        """The run as it stands."""
+        rows = await self.fetch(
+            "select status, attempt, counted, due_at, seq, cancel_requested_at from open_runs where run_id = $1 "
+            "union all select status, attempt, counted, null, null, cancel_requested_at from ended_runs "
+            "where run_id = $1",
+            run_id,
+        )
+        assert len(rows) == 1, f"a run is open or ended, and not {len(rows)} of it"
+        return Seen(*rows[0])
+
+    async def ended_attempts(self, run_id: UUID) -> list[tuple[int, str]]:
+        """(number, status) of the attempts that have ended."""
+        return await self.fetch("select number, status from attempts where run_id = $1 order by number", run_id)
+
+    async def history(self, run_id: UUID) -> list[tuple[int, str, str]]:
+        """(seq, to_status, reason) of all transitions."""
+        return await self.fetch("select seq, to_status, reason from transitions where run_id = $1 order by seq", run_id)
+
+    async def last_reason(self, run_id: UUID) -> str:
+        """Why the run is in its status."""
+        return (await self.history(run_id))[-1][2]
+
+    async def owed(self, run_id: UUID) -> dict[str, Any] | None:
+        """The run's outbox row."""
+        async with self.database.connection() as connection:
+            row = await connection.fetchrow("select *, now() as now from outbox where run_id = $1", run_id)
+            return None if row is None else dict(row)
+
+    async def everything(self, run_id: UUID) -> tuple[object, ...]:
+        """All that is known of a run, to see that nothing of it has changed."""
+        return (
+            await self.fetch("select * from open_runs where run_id = $1", run_id),
+            await self.fetch("select * from ended_runs where run_id = $1", run_id),
+            await self.fetch("select * from attempts where run_id = $1 order by number", run_id),
+            await self.fetch("select * from transitions where run_id = $1 order by seq", run_id),
+            await self.fetch("select * from outbox where run_id = $1", run_id),
+            await self.fetch("select * from idempotency_keys where run_id = $1", run_id),
+        )
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker session by hand."""
+
+    core: Core
+    session_id: UUID
+    epoch: int
+    tasks: tuple[str, ...]
+    namespace: str
+
+    def ask(self, run_id: UUID, start_id: int | None = None) -> StartAsk:
+        """A start for this run, by default one that was never sent before."""
+        return StartAsk(
+            run_id, self.session_id, self.epoch, next(self.core.start_ids) if start_id is None else start_id
+        )
+
+    async def start(self, run_id: UUID, start_id: int | None = None) -> StartAnswer:
+        """Ask to start this run."""
+        return await self.core.attempts.start.submit_one(self.ask(run_id, start_id))
+
+    async def grant(self, run_id: UUID, start_id: int | None = None) -> Grant:
+        """Start this run, which must be granted."""
+        answer = await self.start(run_id, start_id)
+        assert isinstance(answer, Grant), answer
+        return answer
+
+    def fence(self, grant: Grant) -> Fence:
+        """What a report of this grant's attempt names."""
+        return Fence(grant.run_id, grant.attempt, self.session_id)
+
+    async def succeed(self, grant: Grant, result: bytes = b'{"ok":true}', log_tail: str | None = None) -> Verdict:
+        """Report that the handler returned."""
+        return await self.core.attempts.succeed.submit_one(Success(self.fence(grant), result, 5, _BUILD, log_tail))
+
+    async def fail(self, grant: Grant, error_type: str = "Error", **failed: Any) -> Verdict:
+        """Report that the handler raised."""
+        return await self.report(grant, Failed(error_type, **failed), AttemptStatus.FAILED, error_type)
+
+    async def report(
+        self, grant: Grant, event: Event, outcome: AttemptStatus, error_type: str | None = None
+    ) -> Verdict:
+        """Report that the attempt ended otherwise."""
+        ending = Ending(_BUILD, error_type, "it broke" if error_type else None, ran_ms=5)
+        return await self.core.attempts.end.submit_one(Report(self.fence(grant), event, outcome, ending))
+
+    async def resume(self, *, has: Sequence[Grant] = (), unanswered: Collection[int] = ()) -> Connected:
+        """Connect again as the same session, with these attempts and starts; keeps the new epoch."""
+        connected = await self.core.connect(
+            *self.tasks,
+            namespace=self.namespace,
+            resumes=self.session_id,
+            has=[(grant.run_id, grant.attempt) for grant in has],
+            unanswered=unanswered,
+        )
+        self.epoch = connected.epoch
+        return connected
+
+    async def beat(self) -> bool:
+        """Send a heartbeat; whether the session had not ended."""
+        return await self.core.sessions.heartbeat.submit_one((self.session_id, self.epoch))
+
+    async def say_goodbye(self) -> None:
+        """End the session."""
+        await sessions.say_goodbye(self.core.system, self.session_id, self.epoch)
+
+
+@asynccontextmanager
+async def open_core(
+    database_url: str, *, ring: Callable[[Sequence[Ring]], None] | None = None, **settings: Any
+) -> AsyncIterator[Core]:
+    """A core on a migrated database; `ring` is told of rings too."""
+    rung: list[Ring] = []
+
+    def keep(rings: Sequence[Ring]) -> None:
+        rung.extend(rings)
+        if ring is not None:
+            ring(rings)
+
+    database = Database(database_url)
+    system = System(
+        settings=Settings(database_url=database_url, **settings),
+        database=database,
+        tasks=TaskCache(database),
+        ring=keep,
+        hint_cancel=lambda: None,
+        chance=lambda: 0.0,
+    )
+    core = Core(system, rung, enqueue_writer(system), attempt_writers(system), session_writers(system))
+    writers = [core.writer, *core.attempts.all(), *core.sessions.all()]
+    running = [asyncio.create_task(writer.run(), name=f"{writer.name} writer") for writer in writers]
+    try:
+        yield core
+    finally:
+        for writer in writers:
+            writer.stop()
+        await asyncio.wait(running)
+        await database.close()

@@ -62,7 +62,7 @@ class Scene:
 
 async def main() -> int:
     """Run the demo; the exit code."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     async with AsyncExitStack() as stack:
         secret = "whsec_" + secrets.token_urlsafe(24).replace("-", "A").replace("_", "B")
         receiver = await stack.enter_async_context(Receiver(secret))
@@ -132,18 +132,18 @@ async def _go_on(jobs: Client, receiver: Receiver, scenes: list[Scene]) -> None:
 
 def _table(scenes: Sequence[Scene]) -> Table:
     table = Table(title="Layeron Job")
-    for column in ("what", "run", "status", "attempts", "history"):
-        table.add_column(column, no_wrap=column != "history")
+    for column in ("what", "status", "attempts", "history"):
+        table.add_column(column, no_wrap=column in ("what", "status"))
     for scene in scenes:
+        title = Text(f"{scene.title}\n").append(scene.run_id, style="dim")
         if scene.details is None:
-            table.add_row(scene.title, scene.run_id)
+            table.add_row(title)
             continue
         run = scene.details.run
+        attempts = "\n".join(f"{one.number} {one.error_type or one.status}" for one in scene.details.attempts)
         history = " → ".join(transition.to_status for transition in scene.details.transitions)
-        outcomes = ", ".join(attempt.error_type or attempt.status for attempt in scene.details.attempts)
-        status = Text(run.status, style=_STYLES.get(run.status, "cyan"))
-        note = f"  ({scene.note})" if scene.note else ""
-        table.add_row(scene.title, run.run_id, status, f"{len(scene.details.attempts)} {outcomes}", history + note)
+        note = f" ({scene.note})" if scene.note else ""
+        table.add_row(title, Text(run.status, style=_STYLES.get(run.status, "cyan")), attempts, history + note)
     return table
 
 

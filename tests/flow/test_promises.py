@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import nats
 import pytest
+from nats.aio.client import Client as NatsClient
 
 from layeron_job import Client
 from layeron_job.errors import RunNotFound
@@ -73,7 +74,7 @@ async def test_promise_1_a_deleted_stream_loses_no_run(
         assert (await jobs.runs.wait(run_id, timeout=30)).status == "succeeded"
 
 
-async def _messages(client: nats.NATS, stream: str, *, at_least: int) -> bool:
+async def _messages(client: NatsClient, stream: str, *, at_least: int) -> bool:
     return (await client.jetstream().stream_info(stream)).state.messages >= at_least
 
 
@@ -259,10 +260,10 @@ async def test_two_servers_and_three_workers_work_as_one_system(
         *(second.enqueue("flaky", {"fails": number % 4}, labels={"kind": "flaky"}) for number in range(40))
     )
     canceled = [await first.enqueue("work", None, delay=60) for _ in range(5)]
-    for run in canceled:
-        await second.runs.cancel(run.run_id)
-    for run in plain:
-        assert (await second.runs.wait(run.run_id, timeout=40)).status == "succeeded"
+    for waiting in canceled:
+        await second.runs.cancel(waiting.run_id)
+    for made in plain:
+        assert (await second.runs.wait(made.run_id, timeout=40)).status == "succeeded"
     for number, run in enumerate(flaky_runs):
         ended = await first.runs.wait(run.run_id, timeout=40)
         # Three attempts are allowed: the fourth of every four never succeeds.

@@ -20,6 +20,9 @@ Jobs: TypeAlias = "job_service_pb2_grpc.JobServiceAsyncStub"
 Tasks: TypeAlias = "task_service_pb2_grpc.TaskServiceAsyncStub"
 StartServer: TypeAlias = Callable[..., Awaitable[App]]
 
+# Tried again at once.
+AT_ONCE = task_pb2.RetryPolicy(fixed=task_pb2.FixedBackoff(delay=Duration()), jitter=0)
+
 
 def seconds(value: float) -> Duration:
     """A duration."""
@@ -46,6 +49,12 @@ def from_now(value: float) -> Timestamp:
 async def enqueue(jobs: Jobs, **fields: Any) -> run_pb2.Run:
     """Enqueue a run of task "work"; the fields are those of EnqueueRequest."""
     return (await jobs.Enqueue(pb.EnqueueRequest(**{"task": "work", **fields}))).run
+
+
+async def enqueue_many(jobs: Jobs, number: int, **fields: Any) -> list[str]:
+    """Enqueue so many equal runs of task "work" in one batch; their ids."""
+    items = [pb.EnqueueRequest(**{"task": "work", **fields})] * number
+    return [result.run_id for result in (await jobs.EnqueueBatch(pb.EnqueueBatchRequest(items=items))).results]
 
 
 async def look(jobs: Jobs, run_id: str, **fields: Any) -> pb.GetRunResponse:

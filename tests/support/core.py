@@ -39,6 +39,7 @@ from layeron_job_server.operations.attempts import (
 from layeron_job_server.operations.enqueue import EnqueueAsk, EnqueueWriter, enqueue, enqueue_batch, enqueue_writer
 from layeron_job_server.operations.sessions import Connected, SessionWriters, session_writers
 from layeron_job_server.operations.system import System, TaskCache
+from layeron_job_server.operations.writer import Writer
 from layeron_job_server.settings import Settings
 from layeron_job_server.store import open_attempts, tables, tasks
 from layeron_job_server.store.attempts import Ending, Fence, Grant, StartAsk, Success
@@ -312,7 +313,7 @@ async def open_core(
         chance=lambda: 0.0,
     )
     core = Core(system, rung, enqueue_writer(system), attempt_writers(system), session_writers(system))
-    writers = [core.writer, *core.attempts.all(), *core.sessions.all()]
+    writers: list[Writer[Any, Any]] = [core.writer, *core.attempts.all(), *core.sessions.all()]
     running = [asyncio.create_task(writer.run(), name=f"{writer.name} writer") for writer in writers]
     try:
         yield core

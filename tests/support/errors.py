@@ -35,10 +35,8 @@ def read_error(error: grpc.aio.AioRpcError) -> Refused:
     assert isinstance(raw, bytes), f"{error.code()} {error.details()} has no details"
     status = status_pb2.Status.FromString(raw)
     assert (status.code, status.message) == (error.code().value[0], error.details())
-    infos = [detail for detail in status.details if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR)]
-    assert len(infos) == 1, "an error has exactly one ErrorInfo"
     info = error_details_pb2.ErrorInfo()
-    infos[0].Unpack(info)
+    assert [detail.Unpack(info) for detail in status.details].count(True) == 1, "an error has exactly one ErrorInfo"
     assert info.domain == "layeron.job"
     bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     fields: dict[str, str] = {}

@@ -6,17 +6,21 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], T | Awaitable[T]], *, seconds: float = 10.0, every: float = 0.02) -> T:
+@overload
+async def eventually(look: Callable[[], Awaitable[T]], *, seconds: float = ..., every: float = ...) -> T: ...
+@overload
+async def eventually(look: Callable[[], T], *, seconds: float = ..., every: float = ...) -> T: ...
+async def eventually(look: Callable[[], Any], *, seconds: float = 10.0, every: float = 0.02) -> Any:
     """The first truthy answer of `look`, which may be async; AssertionError with the last answer after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         seen = look()
-        answer: T = await seen if inspect.isawaitable(seen) else seen
+        answer = await seen if inspect.isawaitable(seen) else seen
         if answer:
             return answer
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"

@@ -108,9 +108,10 @@ class WorkerStream:
                     self._heard.notify_all()
         except grpc.RpcError:
             pass
-        async with self._heard:
-            self.closed = True
-            self._heard.notify_all()
+        finally:
+            async with self._heard:
+                self.closed = True
+                self._heard.notify_all()
 
     def _keep(self, response: pb.WorkResponse) -> None:
         self.sizes.append(response.ByteSize())

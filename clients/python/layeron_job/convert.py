@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from layeron.job.v1 import job_service_pb2 as pb
@@ -185,9 +184,9 @@ def run(message: run_pb2.Run) -> Run:
         status=STATUSES[message.status],
         attempt=message.attempt,
         counted_attempts=message.counted_attempts,
-        payload=_json(message.payload_json, message.payload),
+        payload=_json(message.payload_json),
         payload_encoding=message.payload_encoding,
-        result=_json(message.result_json, message.result),
+        result=_json(message.result_json),
         retry=Retry.from_proto(message.retry),
         timeout=message.timeout.ToTimedelta(),
         labels=dict(message.labels),
@@ -231,7 +230,7 @@ def attempt(message: run_pb2.Attempt) -> Attempt:
         attempt_id=message.attempt_id,
         number=message.number,
         status=_ATTEMPT_STATUSES[message.status],
-        granted_at=_time(message, "granted_at"),
+        granted_at=message.granted_at.ToDatetime(UTC),
         begun_at=_time(message, "begun_at"),
         ended_at=_time(message, "ended_at"),
         error_type=message.error_type,
@@ -240,7 +239,7 @@ def attempt(message: run_pb2.Attempt) -> Attempt:
         retry_at=_time(message, "retry_at"),
         session_id=message.session_id,
         worker_build=message.worker_build,
-        progress=json.loads(message.progress_json or "null"),
+        progress=_json(message.progress_json),
         log_tail=message.log_tail,
     )
 
@@ -251,7 +250,7 @@ def transition(message: run_pb2.Transition) -> Transition:
         seq=message.seq,
         from_status=STATUSES[message.from_status],
         to_status=STATUSES[message.to_status],
-        at=_time(message, "at"),
+        at=message.at.ToDatetime(UTC),
         reason_code=_TRANSITION_REASONS[message.reason_code].upper(),
         note=message.note,
         actor=message.actor,
@@ -271,8 +270,8 @@ def task(message: task_pb2.Task) -> Task:
         revision=message.revision,
         paused_at=_time(message, "paused_at"),
         pause_reason=message.pause_reason,
-        created_at=_time(message, "created_at"),
-        updated_at=_time(message, "updated_at"),
+        created_at=message.created_at.ToDatetime(UTC),
+        updated_at=message.updated_at.ToDatetime(UTC),
     )
 
 
@@ -281,20 +280,6 @@ def _time(message: Message, field: str) -> datetime | None:
     return stamp.ToDatetime(UTC) if message.HasField(field) else None
 
 
-def _json(text: bytes, value: Value) -> Any:
-    """JSON from the form we ask for, or from the only one that CancelRun has. None if it was not sent."""
-    return json.loads(text) if text else _plain(value)
-
-
-def _plain(value: Value) -> Any:
-    match value.WhichOneof("kind"):
-        case "number_value":
-            return int(value.number_value) if value.number_value.is_integer() else value.number_value
-        case "struct_value":
-            return {key: _plain(member) for key, member in value.struct_value.fields.items()}
-        case "list_value":
-            return [_plain(member) for member in value.list_value.values]
-        case None | "null_value":
-            return None
-        case kind:
-            return getattr(value, kind)
+def _json(text: bytes) -> Any:
+    """JSON in the form that we ask for. None if it was not sent."""
+    return json.loads(text) if text else None

@@ -102,7 +102,7 @@ class Attempt:
     attempt_id: str
     number: int
     status: str
-    granted_at: datetime | None
+    granted_at: datetime
     begun_at: datetime | None
     ended_at: datetime | None
     error_type: str
@@ -122,7 +122,7 @@ class Transition:
     seq: int
     from_status: str
     to_status: str
-    at: datetime | None
+    at: datetime
     reason_code: str
     note: str
     actor: str
@@ -217,5 +217,5 @@ class Task:
     revision: int
     paused_at: datetime | None
     pause_reason: str
-    created_at: datetime | None
-    updated_at: datetime | None
+    created_at: datetime
+    updated_at: datetime

@@ -168,7 +168,9 @@ class Runs:
         A run that succeeds first stays a success. Canceling a canceled run answers it. Raises RunNotFound,
         RunAlreadyFinished.
         """
-        request = pb.CancelRunRequest(namespace=self._namespace, run_id=run_id, reason=reason)
+        request = pb.CancelRunRequest(
+            namespace=self._namespace, run_id=run_id, reason=reason, json_form=pb.JSON_FORM_BYTES
+        )
         return convert.run((await self._calls.unary(lambda server: server.jobs.CancelRun, request)).run)
 
     async def replay(

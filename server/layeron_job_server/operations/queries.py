@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from layeron_job.ids import encode
@@ -17,6 +17,9 @@ from layeron_job_server.store.queries import AttemptInfo, RunFilter, RunInfo, Tr
 from .system import System
 
 _PAGE_BYTES_MAX = 2 * 1024 * 1024
+_TEXT_BYTES_MAX = 4 * 1024 * 1024
+_ATTEMPTS_MAX = 2_000
+_TRANSITIONS_MAX = 5_000
 _ROW_BYTES = 500  # what a run weighs besides its JSON
 
 
@@ -32,9 +35,19 @@ class RunDetails:
 async def get_run(system: System, namespace: str, run_id: UUID, *, full: bool = True) -> RunDetails:
     """The run as it stands. Raises RunNotFound."""
     run = await read_run(system, namespace, run_id, full=full)
-    attempts = await system.database.read(lambda c: queries.attempts_of(c, run_id))
-    transitions = await system.database.read(lambda c: queries.transitions_of(c, run_id))
-    return RunDetails(run, attempts, transitions)
+    attempts = await system.database.read(lambda c: queries.attempts_of(c, run_id, limit=_ATTEMPTS_MAX))
+    transitions = await system.database.read(lambda c: queries.transitions_of(c, run_id, limit=_TRANSITIONS_MAX))
+    return RunDetails(run, _with_short_past(attempts), transitions)
+
+
+def _with_short_past(attempts: Sequence[AttemptInfo]) -> list[AttemptInfo]:
+    """The attempts, the oldest without their long texts if all of them would not fit into an answer."""
+    room = _TEXT_BYTES_MAX
+    shown: list[AttemptInfo] = []
+    for attempt in reversed(attempts):
+        room -= sum(len(text or "") for text in (attempt.error_detail, attempt.log_tail, attempt.progress))
+        shown.append(attempt if room >= 0 else replace(attempt, error_detail=None, log_tail=None, progress=None))
+    return shown[::-1]
 
 
 async def read_run(system: System, namespace: str, run_id: UUID, *, full: bool = True) -> RunInfo:

@@ -92,23 +92,28 @@ class Watching:
             while True:
                 # Read before its transitions: if it was terminal then, they are all there.
                 run = await read_run(self._system, namespace, run_id, full=False)
-                found = await self._system.database.read(partial(queries.transitions_of, run_id=run_id, after_seq=seq))
+                found = await self._system.database.read(
+                    partial(queries.transitions_after, run_id=run_id, seq=seq, limit=_WATCH_SLICE)
+                )
                 if found:
                     seq = waiter.seq = found[-1].seq
                 yield found, str(seq)
-                if run.status in TERMINAL:
-                    return
-                await waiter.wait(_SIGN_OF_LIFE_SECONDS)
+                if len(found) < _WATCH_SLICE:
+                    if run.status in TERMINAL:
+                        return
+                    await waiter.wait(_SIGN_OF_LIFE_SECONDS)
 
     async def watch_filter(self, namespace: str, wanted: RunFilter, *, token: str) -> AsyncIterator[Batch]:
         """Transitions of all runs that match, from the token's place or from now on, each batch with its token.
 
-        Raises WatchTokenExpired, and Overloaded when the caller reads too slowly: it may go on by its last token.
+        The first batch comes at once, to say that the watch has begun and from where. Raises WatchTokenExpired, and
+        Overloaded when the caller reads too slowly: it may go on by its last token.
         """
         place = _read_place_token(token) if token else None
         watcher = _Watcher(namespace, wanted, place or (0, _LAST_RUN, 0))
         await self._admit(watcher, place)
         try:
+            yield watcher.taken()
             while True:
                 yield await watcher.next()
         finally:
@@ -238,6 +243,10 @@ class _Watcher:
         self._wake.clear()
         if self._too_slow and not self._changes:
             raise Overloaded(timedelta(seconds=1), "the watch reads too slowly")
+        return self.taken()
+
+    def taken(self) -> Batch:
+        """What there is now."""
         changes, self._changes = self._changes, []
         return changes, _place_token(self._place)
 

@@ -152,7 +152,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         reason = reason_of(request.reason, violations)
         violations.refuse()
         run = await control.cancel_run(self._system, self._cancel, CancelAsk(namespace, run_id, reason))
-        return pb.CancelRunResponse(run=convert.run(run, namespace, json_form=pb.JSON_FORM_VALUE))
+        return pb.CancelRunResponse(run=convert.run(run, namespace, json_form=request.json_form))
 
     async def ReplayRun(self, request: pb.ReplayRunRequest, context: Context) -> pb.ReplayRunResponse:
         """Make a new run of a terminal one."""

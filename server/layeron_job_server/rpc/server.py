@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import grpc
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
@@ -78,10 +79,28 @@ class GrpcServer:
         await self._server.stop(grace_seconds)
 
 
+class _Descriptors:
+    """The contract's descriptors, where methods are found too: protobuf's own pool knows no symbol for them."""
+
+    def __init__(self) -> None:
+        self._pool: Any = descriptor_pool.Default()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:
+        """The file that defines a symbol. Raises KeyError."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            return self._pool.FindServiceByName(service).methods_by_name[method].containing_service.file
+
+
 def _add_reflection(server: grpc.aio.Server) -> None:
     """grpcio-reflection knows v1alpha only; v1 has the same messages under another name."""
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME, _REFLECTION_V1)
-    servicer: Any = reflection.aio.ReflectionServicer(names)
+    servicer: Any = reflection.aio.ReflectionServicer(names, pool=_Descriptors())
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # its stubs are incomplete
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,

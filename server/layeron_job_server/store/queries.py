@@ -147,14 +147,15 @@ from open_runs o
 left join worker_sessions s on s.session_id = o.session_id
 left join attempt_notes n on n.run_id = o.run_id and n.number = o.attempt
 where o.run_id = $1 and o.status = 'running'
-order by 1
+order by 1 desc
+limit $2
 """
 # The union has to compare neither json column: it keeps duplicates.
 
 
-async def attempts_of(connection: Connection, run_id: UUID) -> list[AttemptInfo]:
-    """The run's attempts by number, the running one included."""
-    return [AttemptInfo(*row) for row in await connection.fetch(_ATTEMPTS, run_id)]
+async def attempts_of(connection: Connection, run_id: UUID, *, limit: int) -> list[AttemptInfo]:
+    """The run's newest attempts by number, the running one included."""
+    return [AttemptInfo(*row) for row in reversed(await connection.fetch(_ATTEMPTS, run_id, limit))]
 
 
 _TRANSITION_COLUMNS = """
@@ -166,14 +167,29 @@ _TRANSITION_COLUMNS = """
 _TRANSITIONS = f"""
 select {_TRANSITION_COLUMNS}
 from transitions c join tasks t on t.task_id = c.task_id
-where c.run_id = $1 and c.seq > $2
-order by c.seq
+where c.run_id = $1
+order by c.seq desc
+limit $2
 """  # noqa: S608 (constants above)
 
 
-async def transitions_of(connection: Connection, run_id: UUID, *, after_seq: int = -1) -> list[TransitionInfo]:
-    """The run's transitions by seq, after the given one."""
-    return [TransitionInfo(*row) for row in await connection.fetch(_TRANSITIONS, run_id, after_seq)]
+async def transitions_of(connection: Connection, run_id: UUID, *, limit: int) -> list[TransitionInfo]:
+    """The run's newest transitions by seq."""
+    return [TransitionInfo(*row) for row in reversed(await connection.fetch(_TRANSITIONS, run_id, limit))]
+
+
+_TRANSITIONS_AFTER = f"""
+select {_TRANSITION_COLUMNS}
+from transitions c join tasks t on t.task_id = c.task_id
+where c.run_id = $1 and c.seq > $2
+order by c.seq
+limit $3
+"""  # noqa: S608 (constants above)
+
+
+async def transitions_after(connection: Connection, run_id: UUID, seq: int, *, limit: int) -> list[TransitionInfo]:
+    """The run's next transitions after a seq."""
+    return [TransitionInfo(*row) for row in await connection.fetch(_TRANSITIONS_AFTER, run_id, seq, limit)]
 
 
 async def ended_among(connection: Connection, run_ids: Sequence[UUID]) -> set[UUID]:

@@ -395,11 +395,13 @@ class GetRunResponse(_message.Message):
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Attempt]:
-        """Its attempts by number, the running one included."""
+        """Its attempts by number, the running one included; of very many the newest 2,000. Together they have at most 4 MiB of
+        details, log lines and progress: the oldest ones may be without.
+        """
 
     @_builtins.property
     def transitions(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Transition]:
-        """Its transitions by seq."""
+        """Its transitions by seq; of very many the newest 5,000."""
 
     def __init__(
         self,
@@ -739,22 +741,26 @@ class CancelRunRequest(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    JSON_FORM_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace. Empty means "default"."""
     run_id: _builtins.str
     """The run's id. Required."""
     reason: _builtins.str
     """Why, at most 1,024 characters. Kept in the transition."""
+    json_form: Global___JsonForm.ValueType
+    """The form of payload and result in the answer."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         run_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        json_form: Global___JsonForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json_form", b"json_form", "namespace", b"namespace", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

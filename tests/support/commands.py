@@ -24,7 +24,9 @@ class Ended:
     err: str
 
 
-async def run(*command: str, environment: Mapping[str, str] | None = None, stdin: str = "") -> Ended:
+async def run(
+    *command: str, environment: Mapping[str, str] | None = None, stdin: str = "", limit_seconds: float = _SECONDS
+) -> Ended:
     """Run a program to its end."""
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -34,7 +36,7 @@ async def run(*command: str, environment: Mapping[str, str] | None = None, stdin
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), _SECONDS)
+    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), limit_seconds)
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())
 

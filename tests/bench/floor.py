@@ -2,8 +2,8 @@
 
 Each run owes the same durable steps as in Layeron Job: run, open state, transition and outbox row in one transaction;
 the ring; the outbox row's deletion; the fetch; the start (state, transition); the ack; the finish (state, attempt with
-its result, transition). All of it in batches and from one Python process, with no RPC, validation, handlers or policy.
-It is a yardstick and not a design.
+its result, transition). All of it in batches and from one Python process with nats-py's own calls, and with no RPC,
+validation, handlers or policy. It is a yardstick and not a design.
 
     python -m tests.bench.floor [--dsn postgresql://… --nats nats://…] [--runs 40000] [--batch 500] [--payload 170]
 
@@ -17,8 +17,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from uuid import UUID, uuid4
@@ -27,7 +26,6 @@ import asyncpg
 import nats
 import uvloop
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
@@ -39,8 +37,6 @@ _STREAM = "FLOOR"
 _CONSUMER = "worker"
 _SUBJECT = "floor.default.send-email."
 _RESULT = '{"ok": true}'
-_ENQUEUE_LANES = 2  # batches under way at once, so that Python, PostgreSQL and nats-server seldom wait for each other
-_WORK_LANES = 2
 _STALL_SECONDS = 30.0
 
 _SCHEMA = """
@@ -118,7 +114,7 @@ async def measure(
         raise ValueError(f"runs must be a multiple of batch ({batch})")
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(asyncpg.create_pool(dsn, min_size=4, max_size=4))
-        client = await nats.connect(nats_url, skip_subject_validation=True, pending_size=8 * 1024 * 1024)
+        client = await nats.connect(nats_url)
         stack.push_async_callback(client.close)
         job = _Job(pool, client, runs, batch, _payload(payload_bytes))
         async with job.fresh():
@@ -138,50 +134,49 @@ class _Job:
 
     def __init__(self, pool: asyncpg.Pool, client: Client, runs: int, batch: int, payload: str) -> None:
         self._pool = pool
-        self._client = client
+        self._jetstream = client.jetstream(publish_async_max_pending=8 * batch)
         self._runs = runs
         self._batch = batch
         self._payload = payload
-        self._rings = _Rings(client)
-        self._to_enqueue = runs
 
     @asynccontextmanager
     async def fresh(self) -> AsyncIterator[None]:
         """New tables and a new stream, removed at the end."""
         await self._remove()
         await self._pool.execute(_SCHEMA)
-        await self._client.jetstream().add_stream(
+        await self._jetstream.add_stream(
             StreamConfig(
                 name=_STREAM, subjects=["floor.>"], retention=RetentionPolicy.WORK_QUEUE, max_msgs_per_subject=1
             )
         )
-        await self._client.jetstream().add_consumer(
-            _STREAM,
-            ConsumerConfig(durable_name=_CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_ack_pending=20_000),
-        )
-        self._rings = _Rings(self._client)
-        self._to_enqueue = self._runs
         try:
-            async with self._rings.listening():
-                yield
+            yield
         finally:
             await self._remove()
 
     async def enqueue_all(self) -> None:
         """Enqueue and ring every run."""
-        await asyncio.gather(*(self._enqueue_lane() for _ in range(_ENQUEUE_LANES)))
+        for _ in range(0, self._runs, self._batch):
+            run_ids = [new_uuid7() for _ in range(self._batch)]
+            await self._pool.execute(_ENQUEUE, run_ids, [self._payload] * len(run_ids))
+            taken = [await self._jetstream.publish_async(f"{_SUBJECT}{run_id.hex}") for run_id in run_ids]
+            async with asyncio.timeout(_STALL_SECONDS):
+                await asyncio.gather(*taken)
+            await self._pool.execute(_RUNG, run_ids)
 
     async def work_all(self) -> None:
         """Fetch, start, ack and finish until no run is left."""
-        session_id, lanes, left = uuid4(), asyncio.Semaphore(_WORK_LANES), self._runs
-        await self._rings.ask(_WORK_LANES * self._batch)
-        async with asyncio.TaskGroup() as group:
-            while left:
-                await lanes.acquire()
-                messages = await self._rings.take(self._batch)
-                left -= len(messages)
-                group.create_task(self._work(messages, session_id)).add_done_callback(lambda _: lanes.release())
-                await self._rings.ask(len(messages))
+        session_id, left = uuid4(), self._runs
+        consumer = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_ack_pending=20_000)
+        rings = await self._jetstream.pull_subscribe("floor.>", durable=_CONSUMER, stream=_STREAM, config=consumer)
+        while left:
+            messages = await rings.fetch(self._batch, timeout=_STALL_SECONDS)
+            left -= len(messages)
+            rung = [UUID(message.subject[len(_SUBJECT) :]) for message in messages]
+            started = [row["run_id"] for row in await self._pool.fetch(_START, rung, session_id)]
+            for message in messages:
+                await message.ack()
+            await self._pool.execute(_FINISH, started, [_RESULT] * len(started), session_id)
 
     async def check(self) -> None:
         """Raise FloorError unless every run succeeded with an attempt and three transitions, and nothing is left."""
@@ -191,107 +186,13 @@ class _Job:
         if wrong:
             raise FloorError(f"the runs are not what they should be: {wrong}")
         async with asyncio.timeout(_STALL_SECONDS):  # acks are not answered, so the last ones may still be on their way
-            while (await self._client.jetstream().stream_info(_STREAM)).state.messages:
+            while (await self._jetstream.stream_info(_STREAM)).state.messages:
                 await asyncio.sleep(0.01)
-
-    async def _enqueue_lane(self) -> None:
-        while self._to_enqueue > 0:
-            self._to_enqueue -= self._batch
-            run_ids = [new_uuid7() for _ in range(self._batch)]
-            await self._pool.execute(_ENQUEUE, run_ids, [self._payload] * len(run_ids))
-            await self._rings.publish(run_ids)
-            await self._pool.execute(_RUNG, run_ids)
-
-    async def _work(self, messages: Sequence[Msg], session_id: UUID) -> None:
-        rung = [UUID(message.subject[len(_SUBJECT) :]) for message in messages]
-        granted = await self._pool.fetch(_START, rung, session_id)
-        await self._rings.ack(messages)
-        started = [row["run_id"] for row in granted]
-        await self._pool.execute(_FINISH, started, [_RESULT] * len(started), session_id)
 
     async def _remove(self) -> None:
         await self._pool.execute("drop schema if exists floor cascade")
         with suppress(NotFoundError):
-            await self._client.jetstream().delete_stream(_STREAM)
-
-
-class _Rings:
-    """The doorbells: acknowledged to one inbox for all, and pulled by credit onto one subscription."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._acks_inbox = client.new_inbox()
-        self._pull_inbox = client.new_inbox()
-        self._batches: dict[str, _Batch] = {}
-        self._waiting: deque[Msg] = deque()
-        self._arrived = asyncio.Event()
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Hear acknowledgements and rings for as long as this lasts."""
-        acks = await self._client.subscribe(
-            f"{self._acks_inbox}.*", cb=self._on_ack, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
-        rings = await self._client.subscribe(
-            self._pull_inbox, cb=self._on_ring, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
-        yield
-        await acks.unsubscribe()
-        await rings.unsubscribe()
-
-    async def publish(self, run_ids: Sequence[UUID]) -> None:
-        """Ring for all of them and wait until the stream has every ring."""
-        name = run_ids[0].hex
-        batch = self._batches[name] = _Batch(len(run_ids), asyncio.get_running_loop().create_future())
-        reply = f"{self._acks_inbox}.{name}"
-        for run_id in run_ids:
-            await self._client.publish(f"{_SUBJECT}{run_id.hex}", b"", reply)
-        async with asyncio.timeout(_STALL_SECONDS):
-            await batch.complete
-        del self._batches[name]
-
-    async def ask(self, count: int) -> None:
-        """Let the stream deliver so many rings more."""
-        request = json.dumps({"batch": count}).encode()
-        await self._client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{_STREAM}.{_CONSUMER}", request, self._pull_inbox)
-
-    async def take(self, limit: int) -> list[Msg]:
-        """What has been delivered, at least one ring."""
-        while not self._waiting:
-            self._arrived.clear()
-            async with asyncio.timeout(_STALL_SECONDS):
-                await self._arrived.wait()
-        return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
-
-    async def ack(self, messages: Sequence[Msg]) -> None:
-        """Tell the stream that these rings have been answered; it does not reply."""
-        for message in messages:
-            await self._client.publish(message.reply)
-
-    async def _on_ack(self, message: Msg) -> None:
-        self._batches[message.subject.rpartition(".")[2]].acknowledged(message.data)
-
-    async def _on_ring(self, message: Msg) -> None:
-        if message.reply:  # what has none is a status, such as the end of the consumer
-            self._waiting.append(message)
-            self._arrived.set()
-
-
-class _Batch:
-    """Rings whose acknowledgements are awaited."""
-
-    def __init__(self, size: int, complete: asyncio.Future[None]) -> None:
-        self._missing = size
-        self.complete = complete
-
-    def acknowledged(self, answer: bytes) -> None:
-        self._missing -= 1
-        if self.complete.done():
-            return
-        if not answer or b'"error"' in answer:
-            self.complete.set_exception(FloorError(f"JetStream refused a ring: {answer.decode()}"))
-        elif not self._missing:
-            self.complete.set_result(None)
+            await self._jetstream.delete_stream(_STREAM)
 
 
 async def _timed(work: Callable[[], Awaitable[object]]) -> float:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from layeron_job.ids import encode
+from layeron_job_server import failpoints
 from layeron_job_server.broker import Broker, BrokerAway, Publication
 from layeron_job_server.operations.system import System
 from layeron_job_server.store import outbox
@@ -105,6 +106,7 @@ class Dispatcher:
         if not publications:
             return 0
         taken = await self._broker.publish(publications)
+        await failpoints.reach("ring.published")
         done = [ring for ring, was_taken in zip(known, taken, strict=True) if was_taken]
         if done:
             for ring in done:

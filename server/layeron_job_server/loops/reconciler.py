@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from layeron_job_server import failpoints
 from layeron_job_server.broker import Broker
 from layeron_job_server.domain.run import AttemptStatus
 from layeron_job_server.domain.transitions import CancelIgnored, Event, Interrupted, Lost, TimedOut
@@ -50,6 +51,7 @@ async def end_lost_once(system: System) -> int:
     """End the sessions whose lease has run out, and every open attempt of an ended session."""
     for session_id in await system.database.write(lambda c: sessions.expire(c, limit=_SLICE)):
         log.warning("worker session %s is lost", session_id)
+        await failpoints.reach("session.expired")
     ended = 0
     while found := await system.database.read(lambda c: open_attempts.of_ended_sessions(c, limit=_SLICE)):
         ended += await _end(

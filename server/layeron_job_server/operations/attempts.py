@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
 
+from layeron_job_server import failpoints
 from layeron_job_server.domain.errors import IllegalTransition
 from layeron_job_server.domain.run import AttemptStatus
 from layeron_job_server.domain.transitions import (
@@ -92,6 +93,7 @@ async def start(system: System, asks: Sequence[StartAsk]) -> list[StartAnswer]:
         system.ring(settled.rings)
         answers.update(settled.answers)
         left = [ask for ask in asked if ask.run_id not in answers]
+    await failpoints.reach("start.committed")
     system.changed.set()
     return [answers[ask.run_id] for ask in asks]
 
@@ -164,6 +166,7 @@ async def succeed(system: System, reports: Sequence[Success]) -> list[Verdict]:
         )
 
     recorded = await system.database.write(work)
+    await failpoints.reach("finish.committed")
     system.changed.set()
     return [recorded.get(report.fence.run_id, Verdict.SUPERSEDED) for report in reports]
 
@@ -196,6 +199,7 @@ async def end(system: System, reports: Sequence[Report]) -> list[Verdict]:
     if not reports:
         return []
     verdicts, rings = await system.database.write(work)
+    await failpoints.reach("finish.committed")
     system.ring(rings)
     system.changed.set()
     return [verdicts[report.fence.run_id] for report in reports]

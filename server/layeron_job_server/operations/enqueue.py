@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from layeron_job.ids import encode, new_uuid7
+from layeron_job_server import failpoints
 from layeron_job_server.domain.errors import (
     FieldViolation,
     IdempotencyKeyReused,
@@ -118,6 +119,7 @@ async def enqueue_batch(system: System, asks: Sequence[EnqueueAsk]) -> list[Enqu
         }
 
     settled = await system.database.write(work)
+    await failpoints.reach("enqueue.committed")
     system.ring([one.made.ring for one in settled.values() if one.made])
     system.changed.set()
     answers = []
@@ -156,6 +158,7 @@ def resolve(ask: EnqueueAsk, task: Task) -> NewRun:
 
 async def _make(system: System, batch: Sequence[NewRun]) -> list[Made | Taken]:
     made = await system.database.write(lambda c: runs.make(c, batch, look_ahead=system.settings.look_ahead))
+    await failpoints.reach("enqueue.committed")
     system.ring([one.ring for one in made if isinstance(one, Made)])
     system.changed.set()
     return made

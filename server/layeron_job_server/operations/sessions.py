@@ -8,6 +8,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from layeron_job.ids import new_uuid7
+from layeron_job_server import failpoints
 from layeron_job_server.domain.errors import TaskNotRegistered
 from layeron_job_server.domain.run import AttemptStatus
 from layeron_job_server.domain.transitions import Interrupted
@@ -73,6 +74,7 @@ async def _resume(
     epoch = await system.database.write(lambda c: sessions.resume(c, named, lease=system.settings.lease))
     if epoch is None:
         return None
+    await failpoints.reach("session.resumed")
     # From here no start of an older epoch is granted any more, so that this list can only shrink.
     own = await system.database.read(lambda c: open_attempts.of_session(c, named.session_id))
     still_has = set(has)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
@@ -254,7 +255,7 @@ class Deliveries:
         client = Client()
         await client.connect(
             list(welcome.nats_urls),
-            name="layeron-job-worker",
+            name=f"layeron-job-worker {os.getpid()}",
             inbox_prefix=welcome.inbox_prefix,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,

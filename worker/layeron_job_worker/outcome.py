@@ -28,7 +28,8 @@ class Outcome:
     @property
     def size(self) -> int:
         """About how many bytes it takes on the wire."""
-        return len(self.result_json) + 4 * (len(self.error_message) + len(self.error_detail)) + 300
+        texts = len(self.error_type) + len(self.error_message) + len(self.error_detail)
+        return len(self.result_json) + 4 * texts + 300
 
 
 def returned(value: Any, bytes_max: int) -> Outcome:

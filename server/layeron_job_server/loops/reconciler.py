@@ -8,6 +8,7 @@ ends each attempt by its fence. A crash between the two leaves the candidate for
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -28,8 +29,9 @@ log = logging.getLogger(__name__)
 
 _SLICE = 500
 _RELEASE_SLICE = 5_000
-_AUDIT_SLICE = 5_000
+_AUDIT_SLICE = 20_000
 _AUDIT_SLICES_PER_TURN = 4
+_AUDIT_RESTS = 20
 _KEPT_SESSIONS = timedelta(days=7)
 
 
@@ -120,18 +122,24 @@ async def repair_stream_once(system: System, broker: Broker) -> bool:
 class Audit:
     """Asks the stream which overdue waiting runs have neither a delivery nor a schedule, and rings those.
 
-    It goes through what is overdue slice by slice, on from where it was; a finding makes it go on at once.
+    It goes through what is overdue slice by slice, on from where it was; a finding makes it go on at once. After each
+    turn it rests for twenty times as long, so that a great backlog does not make it a burden.
     """
 
     def __init__(self) -> None:
         self._cursor: Cursor = outbox.START
+        self._rests_until = 0.0
 
     def restart(self) -> None:
-        """Begin anew: the stream may have lost anything."""
+        """Begin anew and at once: the stream may have lost anything."""
         self._cursor = outbox.START
+        self._rests_until = 0.0
 
     async def audit_once(self, system: System, broker: Broker) -> int:
         """A few slices, or all while something is missing; answer how many were rung."""
+        began = time.monotonic()
+        if began < self._rests_until:
+            return 0
         repaired = 0
         slices = 0
         while slices < _AUDIT_SLICES_PER_TURN or repaired:
@@ -141,6 +149,8 @@ class Audit:
             self._cursor = following or outbox.START
             if following is None:
                 break
+        ended = time.monotonic()
+        self._rests_until = ended + _AUDIT_RESTS * (ended - began)
         if repaired:
             log.warning("%d overdue runs had no delivery and were rung", repaired)
         return repaired
@@ -158,10 +168,12 @@ async def _audit_slice(system: System, broker: Broker, after: Cursor) -> tuple[i
         for ring, publication in zip(known, publications, strict=True)
         if publication.subject not in present and publication.schedule_subject not in present
     ]
-    if missing:
-        await system.database.write(lambda c: outbox.owe_missing(c, missing))
-        system.ring(missing)
-    return len(missing), following
+    if not missing:
+        return 0, following
+    # Most of them may have started or ended since they were read.
+    owed = await system.database.write(lambda c: outbox.owe_missing(c, missing))
+    system.ring(owed)
+    return len(owed), following
 
 
 async def tidy_once(system: System) -> None:

@@ -61,12 +61,13 @@ from unnest($1::uuid[], $2::int[], $3::smallint[], $4::int[], $5::int[], $6::tim
 join open_runs o on o.run_id = ring.run_id and o.status <> 'running' and o.attempt + 1 = ring.attempt
 order by ring.run_id
 on conflict (run_id) do nothing
+returning run_id
 """
 
 
-async def owe_missing(connection: Connection, rings: Sequence[Ring]) -> None:
-    """Write that these rings are owed again, where the run still waits for that attempt and is owed none."""
-    await connection.execute(
+async def owe_missing(connection: Connection, rings: Sequence[Ring]) -> list[Ring]:
+    """Write that these rings are owed again, where the run waits for that attempt and is owed none; answer those."""
+    rows = await connection.fetch(
         _OWE_MISSING,
         [ring.run_id for ring in rings],
         [ring.queue_id for ring in rings],
@@ -75,6 +76,8 @@ async def owe_missing(connection: Connection, rings: Sequence[Ring]) -> None:
         [ring.attempt for ring in rings],
         [ring.deliver_at for ring in rings],
     )
+    owed = {row[0] for row in rows}
+    return [ring for ring in rings if ring.run_id in owed]
 
 
 # A row that was changed since (held, or owed for the next attempt by now) stays.

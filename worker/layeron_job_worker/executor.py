@@ -67,6 +67,7 @@ class Attempt:
         "ended",
         "finished",
         "noted_at",
+        "noted_progress",
         "outcome",
         "start_id",
         "task_handler",
@@ -93,6 +94,7 @@ class Attempt:
         self.ended = False
         self.finished = 0.0
         self.noted_at = 0.0
+        self.noted_progress = b""
         self.abandoned = False
         self._payload_json = grant.payload_json
         self._listener = listener

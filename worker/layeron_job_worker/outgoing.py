@@ -157,7 +157,9 @@ class Outgoing:
             if attempt.outcome is not None or attempt.abandoned:
                 continue
             attempt.noted_at = now
-            progress, context._progress = context._progress, b""
+            # Compared, not taken away: another thread may set a newer one at this very moment.
+            progress = b"" if context._progress is attempt.noted_progress else context._progress
+            attempt.noted_progress = progress or attempt.noted_progress
             log_tail = context._log_tail()
             request.notes.add(run_id=context.run_id, attempt=context.attempt, progress_json=progress, log_tail=log_tail)
             room -= len(progress) + 4 * len(log_tail) + _START_BYTES

@@ -63,6 +63,10 @@ class Retry:
     non_retryable: Sequence[type[BaseException] | str] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.attempts, int):
+            raise ValueError(f"attempts must be a whole number, not {self.attempts!r}")
+        if isinstance(self.backoff, str):
+            raise ValueError("backoff must be Exponential, Fixed, a wait or a list of waits, not a text")
         _check("attempts", self.attempts, 1, 1000)
         _check("jitter", self.jitter, 0, 1)
         if self.max_elapsed is not None:

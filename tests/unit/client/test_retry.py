@@ -47,6 +47,8 @@ def test_a_policy_that_says_nothing_is_the_default_one_on_both_sides() -> None:
     [
         (lambda: Retry(attempts=0), "attempts must be 1 to 1000, not 0"),
         (lambda: Retry(attempts=1001), "attempts must be 1 to 1000, not 1001"),
+        (lambda: Retry(attempts=2.5), "attempts must be a whole number, not 2.5"),  # type: ignore[arg-type] # that is it
+        (lambda: Retry(backoff="5"), "backoff must be Exponential, Fixed, a wait or a list of waits"),  # type: ignore[arg-type] # as above
         (lambda: Retry(jitter=1.1), r"jitter must be 0 to 1, not 1\.1"),
         (lambda: Retry(max_elapsed=-1), "max_elapsed must be 0 to"),
         (lambda: Retry(backoff=-1), "delay must be 0 to"),

@@ -1,7 +1,6 @@
 """The only place in the server that talks to NATS: the stream, its consumers, and rings.
 
-A ring may be lost, late or repeated without harm; what is owed stays in the outbox until JetStream has said that it
-has it.
+A ring may be lost, late or repeated without harm; what is owed stays in the outbox until JetStream has it.
 """
 
 from __future__ import annotations

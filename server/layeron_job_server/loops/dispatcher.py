@@ -1,10 +1,8 @@
 """Turns what is owed in the outbox into deliveries.
 
 After each commit the rings inside the look-ahead are published at once from memory; the sweep finds whatever that
-missed:
-rings of a process that died, of a time when NATS was away, or beyond the look-ahead. A crash after publishing and
-before
-deleting rings twice, which a start absorbs. No row is locked while NATS is spoken to.
+missed: rings of a process that died, of a time when NATS was away, or beyond the look-ahead. A crash after publishing
+and before deleting rings twice, which a start absorbs. No row is locked while NATS is spoken to.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Makes rows and the world agree again: lost workers, timeouts, ignored cancels, missing deliveries, lapsed keys.
 
 Every function is one turn, safe to repeat and to run on several servers at once: it finds candidates without a lock,
-then
-ends each attempt by its fence. A crash between the two leaves the candidate for the next turn.
+then ends each attempt by its fence. A crash between the two leaves the candidate for the next turn.
 """
 
 from __future__ import annotations

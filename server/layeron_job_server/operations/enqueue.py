@@ -102,8 +102,7 @@ async def enqueue(system: System, writer: EnqueueWriter, ask: EnqueueAsk) -> Enq
 async def enqueue_batch(system: System, asks: Sequence[EnqueueAsk]) -> list[Enqueued]:
     """Make all the runs or none, in one transaction of their own; all in one namespace.
 
-    Equal items answer the first one's run. Raises what `enqueue` raises, with `items[i]` in violations where it
-    applies.
+    Equal items answer the first one's run. Raises what `enqueue` raises, with `items[i]` where that applies.
     """
     known = await _tasks(system, asks[0].namespace, list(dict.fromkeys(ask.task for ask in asks)))
     news = [resolve(ask, known[ask.task]) for ask in asks]

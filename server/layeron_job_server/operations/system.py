@@ -70,8 +70,7 @@ class System:
     """Handed to every operation.
 
     `ring` tells the dispatcher, after a commit, what to ring at once; `hint_cancel` tells all servers that a running
-    run is
-    to be canceled. Both never wait and may be lost.
+    run is to be canceled. Both never wait and may be lost.
     """
 
     settings: Settings

@@ -63,6 +63,8 @@ _GRANT_COLUMNS = """r.run_id, {o}.attempt, {o}.counted, r.task_id, r.payload, r.
   r.payload_encoding, r.name, r.created_at, r.retry"""
 
 # A session is good while its epoch is the asked one, it has not ended and its lease runs; it stays so until the commit.
+# Guards are written `(…) is true`, which no index serves: with statistics older than the backlog the planner would
+# take the index on due_at or session_id for a way in, and read all that waits or runs for each batch.
 _START = f"""
 with session as (
   select s.session_id, s.epoch, array(
@@ -74,13 +76,14 @@ with session as (
 ), granted as (
   update open_runs o
   set status = 'running', attempt = o.attempt + 1, seq = o.seq + 1, session_id = asked.session_id,
-    start_id = asked.start_id,
-    granted_at = now(), begun_at = null, first_started_at = coalesce(o.first_started_at, now())
+    start_id = asked.start_id, granted_at = now(), begun_at = null,
+    first_started_at = coalesce(o.first_started_at, now())
   from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) as asked (run_id, session_id, epoch, start_id)
     join session on session.session_id = asked.session_id and session.epoch = asked.epoch
-  where o.run_id = asked.run_id and o.status in ({_quoted(sources(Granted))}) and o.due_at <= now()
-    and (o.start_by is null or o.first_started_at is not null or o.start_by > now()) and o.task_id =
-    any(session.task_ids)
+  where o.run_id = asked.run_id and (
+    o.status in ({_quoted(sources(Granted))}) and o.due_at <= now() and o.task_id = any(session.task_ids)
+    and (o.start_by is null or o.first_started_at is not null or o.start_by > now())
+  ) is true
   returning o.run_id, o.task_id, o.attempt, o.counted, o.seq, o.session_id
 ), recorded as (
   insert into transitions (run_id, seq, task_id, to_status, attempt, reason, session_id)
@@ -189,8 +192,8 @@ with reported as (
     as f (run_id, number, session_id, result, ran_ms, worker_build, log_tail)
 ), ended as (
   delete from open_runs o using reported f
-  where o.run_id = f.run_id and o.attempt = f.number and o.session_id = f.session_id
-    and o.status in ({_quoted(sources(Succeeded))})
+  where o.run_id = f.run_id
+    and (o.attempt = f.number and o.session_id = f.session_id and o.status in ({_quoted(sources(Succeeded))})) is true
   returning o.run_id, o.task_id, o.attempt, o.counted, o.seq, o.session_id, o.granted_at, o.first_started_at,
     o.cancel_requested_at, o.releases_key, f.result, f.ran_ms, f.worker_build, f.log_tail
 ), kept as (
@@ -271,8 +274,7 @@ class OpenRun:
 _LOCK = """
 select o.run_id, o.status, o.attempt, o.counted, o.interruptions, o.seq, o.due_at, o.start_by, o.cancel_requested_at,
   o.first_started_at, r.retry, o.task_id, r.queue_id, r.priority, o.releases_key, o.session_id, o.granted_at,
-  o.begun_at,
-  c.note, c.actor
+  o.begun_at, c.note, c.actor
 from open_runs o join runs r on r.run_id = o.run_id left join cancel_requests c on c.run_id = o.run_id
 where o.run_id = any($1)
 order by o.run_id for update of o
@@ -353,8 +355,7 @@ with closed as (
       error_detail, retry_at, log_tail)
 ), kept as (
   insert into attempts (run_id, number, status, session_id, worker_build, granted_at, begun_at, error_type,
-    error_message,
-    error_detail, retry_at, progress, log_tail)
+    error_message, error_detail, retry_at, progress, log_tail)
   select a.run_id, a.number, a.status, a.session_id, coalesce(a.worker_build, s.build_id), a.granted_at,
     case when a.ran_ms > 0 then greatest(a.granted_at, now() - a.ran_ms * interval '1 millisecond') else a.begun_at end,
     a.error_type, a.error_message, a.error_detail, a.retry_at, n.progress, coalesce(a.log_tail, n.log_tail)

@@ -13,7 +13,8 @@ from .database import Connection
 _MARK_BEGUN = """
 update open_runs o set begun_at = greatest(o.granted_at, now() - b.running_ms * interval '1 millisecond')
 from unnest($1::uuid[], $2::int[], $3::uuid[], $4::bigint[]) as b (run_id, number, session_id, running_ms)
-where o.run_id = b.run_id and o.attempt = b.number and o.session_id = b.session_id and o.begun_at is null
+where o.run_id = b.run_id
+  and (o.attempt = b.number and o.session_id = b.session_id and o.begun_at is null) is true
 """
 
 
@@ -36,9 +37,9 @@ class Note:
 _NOTE = """
 insert into attempt_notes (run_id, number, progress, log_tail)
 select o.run_id, o.attempt, n.progress, n.log_tail
-from unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::text[]) as n (run_id, number, session_id, progress,
-  log_tail)
-join open_runs o on o.run_id = n.run_id and o.attempt = n.number and o.session_id = n.session_id
+from unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::text[])
+  as n (run_id, number, session_id, progress, log_tail)
+join open_runs o on o.run_id = n.run_id and (o.attempt = n.number and o.session_id = n.session_id) is true
 order by o.run_id
 for share of o
 on conflict (run_id, number) do update set progress = coalesce(excluded.progress, attempt_notes.progress),
@@ -55,8 +56,8 @@ async def note(connection: Connection, notes: Sequence[Note]) -> None:
 
 _REQUEST_CANCEL = """
 with asked as (
-  update open_runs set cancel_requested_at = coalesce(cancel_requested_at,
-    now()) where run_id = any($1) and status = 'running'
+  update open_runs set cancel_requested_at = coalesce(cancel_requested_at, now())
+  where run_id = any($1) and status = 'running'
   returning run_id, attempt, session_id
 )
 insert into cancel_requests (run_id, number, session_id, note, actor)

@@ -27,13 +27,13 @@ class Ring:
 # Also for a run whose row is still there: its time is the newer one.
 _OWE = """
 insert into outbox (run_id, queue_id, priority, task_id, attempt, deliver_at, ring_at)
-select run_id, queue_id, priority, task_id, attempt, deliver_at, greatest(deliver_at - $7::interval,
-  now() + interval '2 seconds')
+select run_id, queue_id, priority, task_id, attempt, deliver_at,
+  greatest(deliver_at - $7::interval, now() + interval '2 seconds')
 from unnest($1::uuid[], $2::int[], $3::smallint[], $4::int[], $5::int[], $6::timestamptz[])
   as ring (run_id, queue_id, priority, task_id, attempt, deliver_at)
 on conflict (run_id) do update
-set attempt = excluded.attempt, generation = 0, deliver_at = excluded.deliver_at, ring_at = excluded.ring_at, held =
-null
+set attempt = excluded.attempt, generation = 0, deliver_at = excluded.deliver_at, ring_at = excluded.ring_at,
+  held = null
 """
 
 
@@ -172,9 +172,8 @@ async def hold(connection: Connection, held: Sequence[tuple[UUID, int, bool]], *
     """Put back runs that may not start now, each (run, task, no handler there).
 
     Paused ones are parked until the task is resumed. Those no worker has a handler for are rung again after half as
-    long
-    as they are overdue, 1 to 60 s. The others are rung when due: those within the look-ahead are answered, to be rung
-    after the commit.
+    long as they are overdue, 1 to 60 s. The others are rung when due: those within the look-ahead are answered, to be
+    rung after the commit.
     """
     rows = await connection.fetch(
         _HOLD,

@@ -66,8 +66,8 @@ class Taken:
 _CLAIM_KEYS = """
 insert into idempotency_keys (task_id, key, run_id, fingerprint, expires_at)
 select task_id, key, run_id, fingerprint, now() + ttl
-from unnest($1::int[], $2::text[], $3::uuid[], $4::bytea[], $5::interval[]) as asked (task_id, key, run_id,
-  fingerprint, ttl)
+from unnest($1::int[], $2::text[], $3::uuid[], $4::bytea[], $5::interval[])
+  as asked (task_id, key, run_id, fingerprint, ttl)
 order by task_id, key
 on conflict (task_id, key) do update
 set run_id = excluded.run_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
@@ -104,8 +104,7 @@ where run_id = any($1) and xmin <> pg_current_xact_id()::xid
 _OPEN_RUNS = """
 with asked as (
   select run_id, task_id, queue_id, priority, greatest(coalesce(run_at, now() + delay), now()) as due_at, start_by,
-    timeout_ms,
-    releases_key, reason, note, actor
+    timeout_ms, releases_key, reason, note, actor
   from unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::timestamptz[], $6::interval[], $7::timestamptz[],
     $8::bigint[], $9::boolean[], $10::text[], $11::text[], $12::text[])
     as a (run_id, task_id, queue_id, priority, run_at, delay, start_by, timeout_ms, releases_key, reason, note, actor)
@@ -116,8 +115,8 @@ with asked as (
   from asked
 ), recorded as (
   insert into transitions (run_id, seq, task_id, to_status, attempt, reason, note, actor)
-  select run_id, 0, task_id, case when due_at > now() then 'scheduled' else 'queued' end, 0, reason, note,
-    actor from asked
+  select run_id, 0, task_id, case when due_at > now() then 'scheduled' else 'queued' end, 0, reason, note, actor
+  from asked
 ), owed as (
   insert into outbox (run_id, queue_id, priority, task_id, attempt, deliver_at, ring_at)
   select run_id, queue_id, priority, task_id, 1, due_at, greatest(due_at - $13::interval, now() + interval '2 seconds')

@@ -27,9 +27,8 @@ class NewSession:
 
 
 _OPEN = """
-insert into worker_sessions (session_id, namespace_id, epoch, lease_expires_at, build_id, sdk_name, sdk_version,
-  host, pid,
-  slots, task_ids, queues)
+insert into worker_sessions (session_id, namespace_id, epoch, lease_expires_at, build_id, sdk_name, sdk_version, host,
+  pid, slots, task_ids, queues)
 values ($1, $2, 1, now() + $3::interval, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
@@ -107,8 +106,8 @@ with late as (
   select session_id from worker_sessions where ended_at is null and lease_expires_at <= now()
   order by session_id limit $1 for update skip locked
 )
-update worker_sessions s set ended_at = now(), end_reason = 'lease_expired' from late where s.session_id =
-  late.session_id
+update worker_sessions s set ended_at = now(), end_reason = 'lease_expired'
+from late where s.session_id = late.session_id
 returning s.session_id
 """
 

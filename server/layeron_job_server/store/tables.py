@@ -1,8 +1,8 @@
 """The schema on one page. Migrations make it; a test compares the two.
 
 Times are judged by the database's clock alone. Hot tables have no foreign keys and name namespace, queue and task by
-small
-integers. Statuses are text with a CHECK, so that a new one is an ordinary migration. Priority: 1 high, 2 normal, 3 low.
+small integers. Statuses are text with a CHECK, so that a new one is an ordinary migration. Priority: 1 high, 2 normal,
+3 low.
 """
 
 from __future__ import annotations
@@ -114,8 +114,7 @@ runs = Table(
 )
 
 # Runs that are not terminal, with the one attempt that may be open. The terminal transition deletes the row.
-# The only changing columns that are indexed are due_at, which a grant leaves alone, and session_id, for open attempts
-# only.
+# The only changing columns that are indexed are due_at, which a grant leaves alone, and session_id, of open attempts.
 open_runs = Table(
     "open_runs",
     metadata,

@@ -42,8 +42,7 @@ class TaskDefinition:
 
 _TASKS = """
 select t.task_id, t.namespace_id, n.name as namespace, t.name, t.queue_id, q.name as queue, t.retry, t.timeout_ms,
-  t.priority,
-  t.revision, t.paused_at, t.pause_reason, t.created_at, t.updated_at
+  t.priority, t.revision, t.paused_at, t.pause_reason, t.created_at, t.updated_at
 from tasks t join namespaces n on n.namespace_id = t.namespace_id join queues q on q.queue_id = t.queue_id
 """
 
@@ -85,14 +84,13 @@ async def _ensure_namespace(connection: Connection, name: str) -> int:
 _REGISTER = """
 insert into tasks (namespace_id, name, queue_id, retry, timeout_ms, priority)
 select $1, asked.name, q.queue_id, asked.retry, asked.timeout_ms, asked.priority
-from unnest($2::text[], $3::text[], $4::json[], $5::bigint[], $6::smallint[]) as asked (name, queue, retry,
-  timeout_ms, priority)
+from unnest($2::text[], $3::text[], $4::json[], $5::bigint[], $6::smallint[])
+  as asked (name, queue, retry, timeout_ms, priority)
 join queues q on q.namespace_id = $1 and q.name = asked.queue
 order by asked.name
 on conflict (namespace_id, name) do update
-set queue_id = excluded.queue_id, retry = excluded.retry, timeout_ms = excluded.timeout_ms, priority =
-excluded.priority,
-  revision = tasks.revision + 1, updated_at = now()
+set queue_id = excluded.queue_id, retry = excluded.retry, timeout_ms = excluded.timeout_ms,
+  priority = excluded.priority, revision = tasks.revision + 1, updated_at = now()
 where (tasks.queue_id, tasks.retry::text, tasks.timeout_ms, tasks.priority)
   is distinct from (excluded.queue_id, excluded.retry::text, excluded.timeout_ms, excluded.priority)
 """

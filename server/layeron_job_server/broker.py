@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 PRIORITIES: Final[Mapping[int, str]] = {1: "high", 2: "normal", 3: "low"}
 _PUBLISH_TIMEOUT_SECONDS = 5.0
 _REQUEST_TIMEOUT_SECONDS = 5.0
-_ASKED_ONE_BY_ONE_MAX = 500
 _SCHEDULE_HEADER = "Nats-Schedule"
 _TARGET_HEADER = "Nats-Schedule-Target"
 
@@ -213,14 +212,14 @@ class Broker:
         return batch.taken
 
     async def present(self, publications: Sequence[Publication]) -> set[str]:
-        """Which of the deliver and schedule subjects of these rings the stream holds. Asked of the stream itself.
+        """Which of the deliver and schedule subjects of these rings the stream holds, at most 500 rings."""
+        return await self._last_of(
+            [subject for ring in publications for subject in (ring.subject, ring.schedule_subject)]
+        )
 
-        A few are asked for one by one. For many it is cheaper to have all subjects listed: 100,000 in 0.15 s.
-        """
-        subjects = [subject for ring in publications for subject in (ring.subject, ring.schedule_subject)]
-        if len(subjects) > _ASKED_ONE_BY_ONE_MAX:
-            return await self._subjects()
-        return await self._last_of(subjects)
+    async def rung_run_ids(self) -> set[str]:
+        """The run ids of everything the stream holds: of 100,000 in 0.15 s."""
+        return {subject[subject.rfind(".") + 1 :] for subject in await self._subjects()}
 
     def on_cancel_hint(self, look: Callable[[], None]) -> None:
         """Call `look` when some server says that a running run is to be canceled."""

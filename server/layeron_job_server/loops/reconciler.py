@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from layeron_job.ids import encode
 from layeron_job_server import failpoints
 from layeron_job_server.broker import Broker
 from layeron_job_server.domain.run import AttemptStatus
@@ -20,7 +21,7 @@ from layeron_job_server.operations.attempts import Report
 from layeron_job_server.operations.system import System
 from layeron_job_server.store import maintenance, open_attempts, outbox, sessions, tasks
 from layeron_job_server.store.attempts import Ending, Fence
-from layeron_job_server.store.outbox import Cursor
+from layeron_job_server.store.outbox import Cursor, Ring
 
 from .dispatcher import publications_of
 
@@ -31,6 +32,7 @@ _RELEASE_SLICE = 5_000
 _AUDIT_SLICE = 20_000
 _AUDIT_SLICES_PER_TURN = 4
 _AUDIT_RESTS = 20
+_ASKED_ONE_BY_ONE_MAX = 250
 _KEPT_SESSIONS = timedelta(days=7)
 
 
@@ -160,19 +162,27 @@ async def _audit_slice(system: System, broker: Broker, after: Cursor) -> tuple[i
     rings, following = await system.database.read(
         lambda c: outbox.overdue_without_ring(c, after=after, overdue_by=overdue_by, slice_size=_AUDIT_SLICE)
     )
-    publications, known = await publications_of(system, broker, rings, now=datetime.now(UTC))
-    present = await broker.present(publications) if publications else set()
-    missing = [
-        ring
-        for ring, publication in zip(known, publications, strict=True)
-        if publication.subject not in present and publication.schedule_subject not in present
-    ]
+    missing = await _missing(system, broker, rings)
     if not missing:
         return 0, following
     # Most of them may have started or ended since they were read.
     owed = await system.database.write(lambda c: outbox.owe_missing(c, missing))
     system.ring(owed)
     return len(owed), following
+
+
+async def _missing(system: System, broker: Broker, rings: Sequence[Ring]) -> list[Ring]:
+    """Those of these rings that the stream does not hold. It is asked for a few, and has all listed for many."""
+    if len(rings) > _ASKED_ONE_BY_ONE_MAX:
+        rung = await broker.rung_run_ids()
+        return [ring for ring in rings if encode("run", ring.run_id) not in rung]
+    publications, known = await publications_of(system, broker, rings, now=datetime.now(UTC))
+    present = await broker.present(publications) if publications else set()
+    return [
+        ring
+        for ring, publication in zip(known, publications, strict=True)
+        if publication.subject not in present and publication.schedule_subject not in present
+    ]
 
 
 async def tidy_once(system: System) -> None:

@@ -14,7 +14,8 @@ import orjson
 import rfc8785
 
 _VERSION = b"\x01"
-_FRACTION_OR_EXPONENT = re.compile(rb"\d[.eE]")
+# A number with an exponent, or a whole one with a fraction: RFC 8785 writes 1e+21 and 1, orjson 1e21 and 1.0.
+_WRITTEN_DIFFERENTLY = re.compile(rb"\d[eE]|\d\.0(?!\d)")
 
 
 def fingerprint(
@@ -36,8 +37,10 @@ def fingerprint(
 
 def _canonical(text: bytes) -> bytes:
     value = orjson.loads(text)
-    # orjson sorts keys by their UTF-8 and RFC 8785 by their UTF-16, and they may write fractions differently;
-    # for ASCII text with whole numbers both write the same.
-    if text.isascii() and b"\\u" not in text and not _FRACTION_OR_EXPONENT.search(text):
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    if text.isascii() and b"\\u" not in text:
+        # orjson sorts keys by their UTF-8 and RFC 8785 by their UTF-16: for ASCII that is the same. Both write the
+        # shortest digits that mean the number.
+        written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        if not _WRITTEN_DIFFERENTLY.search(written):
+            return written
     return rfc8785.dumps(value)

@@ -14,6 +14,7 @@ import pytest
 
 from layeron_job_server.embedded import Nats, Postgres
 from support import open_folder
+from support.database import wipe_database
 
 # What a crash of the machine would lose is of no use to a test. Nothing else differs from production.
 POSTGRES_SETTINGS = {
@@ -50,22 +51,21 @@ def shared_nats(servers_folder: Path) -> Iterator[Nats]:
 
 
 @pytest.fixture(scope="session")
-def template_database(postgres: Postgres) -> str:
-    """The name of a database that has been migrated and is never connected to again."""
+def migrated_database_url(postgres: Postgres) -> str:
+    """`postgresql://…` of the database that tests have one after the other. They want `database_url`."""
     from layeron_job_server.store.migrate import upgrade
 
     asyncio.run(_execute(postgres.url, "create database migrated"))
-    upgrade(_with_database(postgres.url, "migrated"))
-    return "migrated"
+    url = _with_database(postgres.url, "migrated")
+    upgrade(url)
+    return url
 
 
 @pytest.fixture
-async def database_url(postgres: Postgres, template_database: str) -> AsyncIterator[str]:
-    """`postgresql://…` of a migrated database that is this test's own."""
-    name = f"test_{secrets.token_hex(6)}"
-    await _execute(postgres.url, f"create database {name} template {template_database} strategy file_copy")
-    yield _with_database(postgres.url, name)
-    await _execute(postgres.url, f"drop database {name} with (force)")
+async def database_url(migrated_database_url: str) -> str:
+    """`postgresql://…` of a migrated database with nothing in it, this test's own for as long as it runs."""
+    await wipe_database(migrated_database_url)
+    return migrated_database_url
 
 
 @pytest.fixture

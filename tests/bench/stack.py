@@ -1,4 +1,4 @@
-"""The whole system for measuring: PostgreSQL, nats-server, one server process and one worker process, as users run them."""
+"""The whole system for measuring: PostgreSQL, nats-server, a server process and a worker process, as users run them."""
 
 from __future__ import annotations
 

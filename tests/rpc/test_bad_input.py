@@ -45,8 +45,7 @@ def nested(depth: int) -> Value:
 
 
 def seconds(value: float) -> Duration:
-    length = Duration(seconds=int(value), nanos=round((value - int(value)) * 1e9))
-    return length
+    return Duration(seconds=int(value), nanos=round((value - int(value)) * 1e9))
 
 
 def at(offset: float) -> Timestamp:
@@ -128,7 +127,11 @@ BAD_ENQUEUES: list[tuple[str, dict[str, Any], str]] = [
     ("1,001 attempts", {"retry": task_pb2.RetryPolicy(max_attempts=1_001)}, "retry.max_attempts"),
     ("jitter above one", {"retry": task_pb2.RetryPolicy(jitter=1.5)}, "retry.jitter"),
     ("jitter that is no number", {"retry": task_pb2.RetryPolicy(jitter=math.nan)}, "retry.jitter"),
-    ("a fixed wait that is not said", {"retry": task_pb2.RetryPolicy(fixed=task_pb2.FixedBackoff())}, "retry.fixed.delay"),
+    (
+        "a fixed wait that is not said",
+        {"retry": task_pb2.RetryPolicy(fixed=task_pb2.FixedBackoff())},
+        "retry.fixed.delay",
+    ),
     (
         "a wait of 31 days",
         {"retry": task_pb2.RetryPolicy(fixed=task_pb2.FixedBackoff(delay=seconds(31 * 86_400)))},
@@ -151,8 +154,12 @@ BAD_ENQUEUES: list[tuple[str, dict[str, Any], str]] = [
         "retry.exponential.multiplier",
     ),
     ("no time at all", {"retry": task_pb2.RetryPolicy(max_elapsed=seconds(0))}, "retry.max_elapsed"),
-    ("an error type without a name", {"retry": task_pb2.RetryPolicy(non_retryable_types=[""])}, "retry.non_retryable_types[0]"),
-]  # fmt: skip
+    (
+        "an error type without a name",
+        {"retry": task_pb2.RetryPolicy(non_retryable_types=[""])},
+        "retry.non_retryable_types[0]",
+    ),
+]
 
 
 @pytest.fixture
@@ -362,11 +369,13 @@ async def test_a_task_that_is_malformed_or_unknown_is_refused(tasks: Tasks, rpc:
 
 @pytest.mark.parametrize("method", ["JobService/Enqueue", "JobService/WatchRuns", "TaskService/RegisterTasks"])
 async def test_bytes_that_are_no_message_are_an_invalid_argument(channel: grpc.aio.Channel, method: str) -> None:
+    unary: Any = channel.unary_unary
+    stream: Any = channel.unary_stream
     for rubbish in (b"\xff\xff\xff", b"\x12\x02\xff\xff"):  # no message; a string that is not UTF-8
         if method.endswith("WatchRuns"):
-            call: Any = channel.unary_stream(f"/layeron.job.v1.{method}")(rubbish).read()
+            call: Any = stream(f"/layeron.job.v1.{method}")(rubbish).read()
         else:
-            call = channel.unary_unary(f"/layeron.job.v1.{method}")(rubbish)
+            call = unary(f"/layeron.job.v1.{method}")(rubbish)
         answer = await refused(call)
         assert (answer.code, list(answer.fields)) == ("INVALID_ARGUMENT", ["request"])
 

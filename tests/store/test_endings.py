@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -24,7 +25,6 @@ from layeron_job_server.operations.enqueue import EnqueueAsk, enqueue
 from layeron_job_server.store import attempts, open_attempts
 from layeron_job_server.store.attempts import Ending, Fence, Grant, Success
 from layeron_job_server.store.open_attempts import Note
-from support import eventually
 from support.core import Core, Worker, open_core
 
 SECOND = timedelta(seconds=1)
@@ -244,7 +244,7 @@ async def test_a_retry_waits_as_its_policy_says_and_is_owed_in_the_same_transact
     ],
 )
 async def test_a_run_that_may_not_be_tried_again_is_dead_lettered(
-    core: Core, retry: RetryPolicy, failure: dict[str, object], reason: str
+    core: Core, retry: RetryPolicy, failure: dict[str, Any], reason: str
 ) -> None:
     await core.register("flaky", retry=retry)
     worker = await core.worker("flaky")
@@ -360,15 +360,10 @@ async def test_a_note_that_meets_the_end_of_its_attempt_leaves_nothing_behind(co
         await ending.start()
         await attempts.succeed(connection, [Success(fence, b"1", 5, "b", None)])
         noting = asyncio.create_task(core.database.write(lambda c: open_attempts.note(c, [late])))
-        waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-        await eventually(lambda: noting.done() or _waits(core, waits))
+        await core.until_blocked()
         await ending.commit()
     await noting
     assert await core.value("select count(*) from attempt_notes") == 0
-
-
-async def _waits(core: Core, query: str) -> bool:
-    return bool(await core.value(query))
 
 
 @pytest.mark.parametrize("ending", ["success", "dead letter", "cancel"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
 
@@ -206,7 +207,7 @@ async def test_a_doubled_ring_never_opens_two_attempts(core: Core, database_url:
     async with open_core(database_url) as other_core:
         here, there = await core.worker(), await other_core.worker()
 
-        async def ask(worker: Worker) -> list[object]:
+        async def ask(worker: Worker) -> Sequence[object]:
             return await worker.core.attempts.start.submit([worker.ask(run_id) for run_id in runs])
 
         answers = [await answer for answer in [asyncio.create_task(ask(here)), asyncio.create_task(ask(there))]]

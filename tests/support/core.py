@@ -26,29 +26,42 @@ import orjson
 from sqlalchemy import DateTime, Table
 
 from layeron_job_server.domain.retry import Fixed, RetryPolicy, to_json
-from layeron_job_server.domain.run import AttemptStatus
-from layeron_job_server.domain.transitions import Event, Failed
 from layeron_job_server.operations import sessions
 from layeron_job_server.operations.attempts import (
     AttemptWriters,
-    Report,
-    StartAnswer,
-    Verdict,
     attempt_writers,
 )
-from layeron_job_server.operations.enqueue import EnqueueAsk, EnqueueWriter, enqueue, enqueue_batch, enqueue_writer
+from layeron_job_server.operations.control import (
+    CancelAsk,
+    CancelWriter,
+    ReplayAsk,
+    cancel_run,
+    cancel_writer,
+    replay_run,
+)
+from layeron_job_server.operations.enqueue import (
+    EnqueueAsk,
+    Enqueued,
+    EnqueueWriter,
+    enqueue,
+    enqueue_batch,
+    enqueue_writer,
+)
 from layeron_job_server.operations.sessions import Connected, SessionWriters, session_writers
 from layeron_job_server.operations.system import System, TaskCache
 from layeron_job_server.operations.writer import Writer
 from layeron_job_server.settings import Settings
 from layeron_job_server.store import open_attempts, tables, tasks
-from layeron_job_server.store.attempts import Ending, Fence, Grant, StartAsk, Success
 from layeron_job_server.store.database import Database
 from layeron_job_server.store.outbox import Ring
 from layeron_job_server.store.sessions import NewSession
 
+from .hand_worker import BUILD, Worker
+from .waiting import eventually
+
+__all__ = ["AT_ONCE", "Core", "Seen", "Worker", "open_core", "pass_time"]
+
 AT_ONCE = RetryPolicy(backoff=Fixed(timedelta(0)))
-_BUILD = "build-1"
 _MOVED = (
     tables.open_runs,
     tables.outbox,
@@ -93,6 +106,7 @@ class Core:
     writer: EnqueueWriter
     attempts: AttemptWriters
     sessions: SessionWriters
+    cancels: CancelWriter
     start_ids: count[int] = field(default_factory=lambda: count(1))
 
     @property
@@ -127,7 +141,7 @@ class Core:
         unanswered: Collection[int] = (),
     ) -> Connected:
         """Connect or resume a session."""
-        named = NewSession(UUID(int=0), 0, _BUILD, "tests", "1", "host", 1, 10, (), ("default",))
+        named = NewSession(UUID(int=0), 0, BUILD, "tests", "1", "host", 1, 10, (), ("default",))
         return await sessions.connect(
             self.system,
             named,
@@ -138,15 +152,21 @@ class Core:
             unanswered=unanswered,
         )
 
+    async def request(self, task: str = "work", *, namespace: str = "default", **ask: Any) -> Enqueued:
+        """Ask for one run and answer what became of it; `ask` is what EnqueueAsk takes."""
+        return await enqueue(self.system, self.writer, EnqueueAsk(namespace, task, **ask))
+
     async def enqueue(self, task: str = "work", *, namespace: str = "default", **ask: Any) -> UUID:
         """Enqueue one run; `ask` is what EnqueueAsk takes."""
-        return (await enqueue(self.system, self.writer, EnqueueAsk(namespace, task, **ask))).run_id
+        return (await self.request(task, namespace=namespace, **ask)).run_id
 
-    async def enqueue_many(self, number: int, task: str = "work", *, namespace: str = "default") -> list[UUID]:
-        """Enqueue so many runs in batches."""
+    async def enqueue_many(
+        self, number: int, task: str = "work", *, namespace: str = "default", **ask: Any
+    ) -> list[UUID]:
+        """Enqueue so many runs in batches; `ask` is what EnqueueAsk takes."""
         made: list[UUID] = []
         while len(made) < number:
-            asks = [EnqueueAsk(namespace, task)] * min(1_000, number - len(made))
+            asks = [EnqueueAsk(namespace, task, **ask)] * min(1_000, number - len(made))
             made += [one.run_id for one in await enqueue_batch(self.system, asks)]
         return made
 
@@ -157,6 +177,14 @@ class Core:
     async def resume(self, task: str = "work") -> None:
         """Resume a task. What is parked is not released by this."""
         await self.database.write(lambda c: tasks.resume(c, "default", task))
+
+    async def cancel(self, run_id: UUID, *, namespace: str = "default") -> None:
+        """Cancel a run as a caller does."""
+        await cancel_run(self.system, self.cancels, CancelAsk(namespace, run_id, "enough", "user"))
+
+    async def replay(self, run_id: UUID, *, namespace: str = "default", **ask: Any) -> UUID:
+        """Replay a terminal run; `ask` is what ReplayAsk takes."""
+        return (await replay_run(self.system, self.writer, ReplayAsk(namespace, run_id, "again", **ask)))[0].run_id
 
     async def request_cancel(self, run_id: UUID) -> None:
         """Ask for the cancel of a running run."""
@@ -207,6 +235,11 @@ class Core:
         """Why the run is in its status."""
         return (await self.history(run_id))[-1][2]
 
+    async def until_blocked(self, number: int = 1) -> None:
+        """Wait until so many statements wait for locks that others hold."""
+        blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        await eventually(lambda: self.value(f"select ({blocked} and datname = current_database()) >= $1::int", number))
+
     async def owed(self, run_id: UUID) -> dict[str, Any] | None:
         """The run's outbox row."""
         async with self.database.connection() as connection:
@@ -223,72 +256,6 @@ class Core:
             await self.fetch("select * from outbox where run_id = $1", run_id),
             await self.fetch("select * from idempotency_keys where run_id = $1", run_id),
         )
-
-
-@dataclass(slots=True)
-class Worker:
-    """One worker session by hand."""
-
-    core: Core
-    session_id: UUID
-    epoch: int
-    tasks: tuple[str, ...]
-    namespace: str
-
-    def ask(self, run_id: UUID, start_id: int | None = None) -> StartAsk:
-        """A start for this run, by default one that was never sent before."""
-        return StartAsk(
-            run_id, self.session_id, self.epoch, next(self.core.start_ids) if start_id is None else start_id
-        )
-
-    async def start(self, run_id: UUID, start_id: int | None = None) -> StartAnswer:
-        """Ask to start this run."""
-        return await self.core.attempts.start.submit_one(self.ask(run_id, start_id))
-
-    async def grant(self, run_id: UUID, start_id: int | None = None) -> Grant:
-        """Start this run, which must be granted."""
-        answer = await self.start(run_id, start_id)
-        assert isinstance(answer, Grant), answer
-        return answer
-
-    def fence(self, grant: Grant) -> Fence:
-        """What a report of this grant's attempt names."""
-        return Fence(grant.run_id, grant.attempt, self.session_id)
-
-    async def succeed(self, grant: Grant, result: bytes = b'{"ok":true}', log_tail: str | None = None) -> Verdict:
-        """Report that the handler returned."""
-        return await self.core.attempts.succeed.submit_one(Success(self.fence(grant), result, 5, _BUILD, log_tail))
-
-    async def fail(self, grant: Grant, error_type: str = "Error", **failed: Any) -> Verdict:
-        """Report that the handler raised."""
-        return await self.report(grant, Failed(error_type, **failed), AttemptStatus.FAILED, error_type)
-
-    async def report(
-        self, grant: Grant, event: Event, outcome: AttemptStatus, error_type: str | None = None
-    ) -> Verdict:
-        """Report that the attempt ended otherwise."""
-        ending = Ending(_BUILD, error_type, "it broke" if error_type else None, ran_ms=5)
-        return await self.core.attempts.end.submit_one(Report(self.fence(grant), event, outcome, ending))
-
-    async def resume(self, *, has: Sequence[Grant] = (), unanswered: Collection[int] = ()) -> Connected:
-        """Connect again as the same session, with these attempts and starts; keeps the new epoch."""
-        connected = await self.core.connect(
-            *self.tasks,
-            namespace=self.namespace,
-            resumes=self.session_id,
-            has=[(grant.run_id, grant.attempt) for grant in has],
-            unanswered=unanswered,
-        )
-        self.epoch = connected.epoch
-        return connected
-
-    async def beat(self) -> bool:
-        """Send a heartbeat; whether the session had not ended."""
-        return await self.core.sessions.heartbeat.submit_one((self.session_id, self.epoch))
-
-    async def say_goodbye(self) -> None:
-        """End the session."""
-        await sessions.say_goodbye(self.core.system, self.session_id, self.epoch)
 
 
 @asynccontextmanager
@@ -312,8 +279,10 @@ async def open_core(
         hint_cancel=lambda: None,
         chance=lambda: 0.0,
     )
-    core = Core(system, rung, enqueue_writer(system), attempt_writers(system), session_writers(system))
-    writers: list[Writer[Any, Any]] = [core.writer, *core.attempts.all(), *core.sessions.all()]
+    core = Core(
+        system, rung, enqueue_writer(system), attempt_writers(system), session_writers(system), cancel_writer(system)
+    )
+    writers: list[Writer[Any, Any]] = [core.writer, *core.attempts.all(), *core.sessions.all(), core.cancels]
     running = [asyncio.create_task(writer.run(), name=f"{writer.name} writer") for writer in writers]
     try:
         yield core

@@ -160,6 +160,7 @@ REASONS: Final[Mapping[str, type[JobError]]] = {
     "PERMISSION_DENIED": PermissionDenied,
     "UNAUTHENTICATED": Unauthenticated,
     "DATABASE_UNAVAILABLE": Unavailable,
+    "SERVER_SHUTTING_DOWN": Unavailable,
     "INTERNAL": InternalError,
 }
 # For errors that gRPC or a proxy made, and for reasons that a newer server gives.

@@ -166,6 +166,15 @@ class DatabaseAway(JobError):
         super().__init__("the database cannot be reached: try again; a chosen run id makes that safe")
 
 
+class ShuttingDown(JobError):
+    """This server takes nothing more."""
+
+    reason = "SERVER_SHUTTING_DOWN"
+
+    def __init__(self) -> None:
+        super().__init__("this server is shutting down: try again, at another one or a little later")
+
+
 class Unstorable(JobError):
     """The database refused this very data, although nothing was found wrong with it."""
 

@@ -42,7 +42,7 @@ async def reconcile_once(system: System) -> None:
         lambda c: sessions.begin_turn(c, lease=system.settings.lease, gap=system.settings.lease / 3)
     )
     if spared:
-        log.warning("the database was away: every worker session has one lease more")
+        log.warning("the database was away: %d worker sessions have one lease more", spared)
     await end_lost_once(system)
     await end_overrunning_once(system)
     await end_ignored_cancels_once(system)

@@ -196,23 +196,29 @@ def _settle(new: NewRun, task: Task, answer: Made | Taken) -> Enqueued:
 
 
 def _first_of_equals(news: Sequence[NewRun]) -> list[int]:
-    """For each item the index of the first one with its run id or key. Raises InvalidRequest when those two differ."""
-    seen: dict[object, int] = {}
+    """For each item the index of the first one with its key or, failing that, its run id.
+
+    Raises InvalidRequest when those two ask for different things.
+    """
+    by_key: dict[tuple[int, str], int] = {}
+    by_run_id: dict[UUID, int] = {}
     firsts: list[int] = []
     for index, new in enumerate(news):
-        earlier = [seen[touched] for touched in _touches(new) if touched in seen]
-        first = min(earlier, default=index)
-        if earlier and news[first].fingerprint != new.fingerprint:
-            shared = "run_id" if news[first].run_id == new.run_id else "idempotency_key"
-            raise InvalidRequest(
-                [
-                    FieldViolation(
-                        f"items[{index}].{shared}", f"is also that of items[{first}], which asks for something else"
-                    )
-                ]
-            )
-        for touched in _touches(new):
-            seen.setdefault(touched, first)
+        key = None if new.idempotency_key is None else (new.task_id, new.idempotency_key)
+        first, shared = index, ""
+        if key is not None and key in by_key:
+            first, shared = by_key[key], "idempotency_key"
+        elif new.run_id in by_run_id:
+            first, shared = by_run_id[new.run_id], "run_id"
+        other = news[first]
+        if other.fingerprint != new.fingerprint or (
+            shared == "run_id" and other.idempotency_key != new.idempotency_key
+        ):
+            problem = f"is also that of items[{first}], which asks for something else"
+            raise InvalidRequest([FieldViolation(f"items[{index}].{shared}", problem)])
+        if key is not None:
+            by_key.setdefault(key, first)
+        by_run_id.setdefault(new.run_id, first)
         firsts.append(first)
     return firsts
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 from layeron_job.ids import encode
@@ -16,11 +18,13 @@ from layeron_job_server.store.queries import AttemptInfo, RunFilter, RunInfo, Tr
 
 from .system import System
 
-_PAGE_BYTES_MAX = 2 * 1024 * 1024
-_TEXT_BYTES_MAX = 4 * 1024 * 1024
-_ATTEMPTS_MAX = 2_000
-_TRANSITIONS_MAX = 5_000
-_ROW_BYTES = 500  # what a run weighs besides its JSON
+PAGE_BYTES_MAX: Final = 2 * 1024 * 1024
+# An answer fits into the 4 MiB that gRPC's clients take by default, as a rule with payload and result as values.
+_TEXT_BYTES_MAX: Final = 1024 * 1024
+_ATTEMPTS_MAX: Final = 1_000
+_TRANSITIONS_MAX: Final = 2_000
+_FULL_STEP: Final = 20  # runs whose payloads are in memory at once before their size is looked at
+_NO_TEXTS: Final[Mapping[str, Any]] = dict.fromkeys(("error_message", "error_detail", "log_tail", "progress"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +41,24 @@ async def get_run(system: System, namespace: str, run_id: UUID, *, full: bool = 
     run = await read_run(system, namespace, run_id, full=full)
     attempts = await system.database.read(lambda c: queries.attempts_of(c, run_id, limit=_ATTEMPTS_MAX))
     transitions = await system.database.read(lambda c: queries.transitions_of(c, run_id, limit=_TRANSITIONS_MAX))
-    return RunDetails(run, _with_short_past(attempts), transitions)
+    return RunDetails(run, *_with_short_past(attempts, transitions))
 
 
-def _with_short_past(attempts: Sequence[AttemptInfo]) -> list[AttemptInfo]:
-    """The attempts, the oldest without their long texts if all of them would not fit into an answer."""
+def _with_short_past(
+    attempts: Sequence[AttemptInfo], transitions: Sequence[TransitionInfo]
+) -> tuple[list[AttemptInfo], list[TransitionInfo]]:
+    """The history, its oldest parts without their texts if all of them would not fit into an answer."""
     room = _TEXT_BYTES_MAX
     shown: list[AttemptInfo] = []
     for attempt in reversed(attempts):
-        room -= sum(len(text or "") for text in (attempt.error_detail, attempt.log_tail, attempt.progress))
-        shown.append(attempt if room >= 0 else replace(attempt, error_detail=None, log_tail=None, progress=None))
-    return shown[::-1]
+        texts = (attempt.error_message, attempt.error_detail, attempt.log_tail, attempt.progress)
+        room -= sum(len(text) for text in texts if text)
+        shown.append(attempt if room >= 0 else replace(attempt, **_NO_TEXTS))
+    told: list[TransitionInfo] = []
+    for transition in reversed(transitions):
+        room -= len(transition.note or "")
+        told.append(transition if room >= 0 else replace(transition, note=None))
+    return shown[::-1], told[::-1]
 
 
 async def read_run(system: System, namespace: str, run_id: UUID, *, full: bool = True) -> RunInfo:
@@ -64,41 +75,42 @@ async def read_runs(system: System, run_ids: Sequence[UUID]) -> dict[UUID, RunIn
     return {run.run_id: run for run in found}
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Runs of a list, newest first. Of a page that is too large for an answer the caller takes the first ones."""
+
+    runs: list[RunInfo]
+    is_last: bool
+    digest: bytes
+
+    def token(self, taken: int) -> str:
+        """The token of the page after the first `taken` runs; "" if there is none."""
+        if taken == len(self.runs) and self.is_last:
+            return ""
+        return base64.urlsafe_b64encode(b"\x01" + self.digest + self.runs[taken - 1].run_id.bytes).decode()
+
+
 async def list_runs(
     system: System, namespace: str, wanted: RunFilter, *, page_size: int, page_token: str, full: bool
-) -> tuple[list[RunInfo], str]:
-    """A page of runs, newest first, and the token of the next one ("" after the last).
-
-    Raises PageTokenInvalid, FilterTooBroad.
-    """
+) -> Page:
+    """A page of runs; of a full one not many more than fit into an answer. Raises PageTokenInvalid, FilterTooBroad."""
     digest = _digest(namespace, wanted)
     before = _read_page_token(page_token, digest)
     ids = await lists.page(system.database, namespace, wanted, before=before, limit=page_size + 1)
-    found = await system.database.read(lambda c: queries.by_ids(c, ids[:page_size], full=full))
-    runs = _within_bytes(found)
-    if len(runs) == len(found) and len(ids) <= page_size:
-        return runs, ""
-    return runs, _page_token(runs[-1].run_id, digest)
-
-
-def _within_bytes(found: Sequence[RunInfo]) -> list[RunInfo]:
-    """As many as fit a page, but at least one."""
-    room = _PAGE_BYTES_MAX
-    fitting: list[RunInfo] = []
-    for run in found:
-        room -= _ROW_BYTES + len(run.payload or b"") + len(run.result or b"")
-        if fitting and room < 0:
+    runs: list[RunInfo] = []
+    room = PAGE_BYTES_MAX
+    step = _FULL_STEP if full else page_size
+    for start in range(0, min(page_size, len(ids)), step):
+        part = ids[start : min(start + step, page_size)]
+        runs += await system.database.read(partial(queries.by_ids, run_ids=part, full=full))
+        room -= sum(len(run.payload or b"") + len(run.result or b"") for run in runs[start:])
+        if room < 0:
             break
-        fitting.append(run)
-    return fitting
+    return Page(runs, len(runs) == len(ids), digest)
 
 
 def _digest(namespace: str, wanted: RunFilter) -> bytes:
     return hashlib.sha256(repr((namespace, wanted)).encode()).digest()[:8]
-
-
-def _page_token(last: UUID, digest: bytes) -> str:
-    return base64.urlsafe_b64encode(b"\x01" + digest + last.bytes).decode()
 
 
 def _read_page_token(token: str, digest: bytes) -> UUID | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,13 +21,7 @@ from uuid import UUID
 
 import orjson
 
-from layeron_job_server.domain.errors import (
-    DatabaseAway,
-    FieldViolation,
-    InvalidRequest,
-    Overloaded,
-    WatchTokenExpired,
-)
+from layeron_job_server.domain.errors import FieldViolation, InvalidRequest, JobError, Overloaded, WatchTokenExpired
 from layeron_job_server.domain.run import TERMINAL
 from layeron_job_server.store import queries
 from layeron_job_server.store.queries import Change, RunFilter, RunInfo, TransitionInfo
@@ -34,12 +29,15 @@ from layeron_job_server.store.queries import Change, RunFilter, RunInfo, Transit
 from .queries import read_run
 from .system import System
 
+log = logging.getLogger(__name__)
+
 _WATCH_TOKEN_SECONDS: Final = 24 * 3600
 _WATCH_SLICE: Final = 1_000
 _WATCHER_CHANGES_MAX: Final = 10_000
 _SIGN_OF_LIFE_SECONDS: Final = 15.0
 _POLL_SECONDS_MIN: Final = 0.02
-# Where a watch stands in the order of all changes: transaction, run, seq.
+# Where a watch stands in the order of all changes: transaction, run, seq of the last one that was seen. (Not of the
+# last transaction there was: after a crash PostgreSQL may use its number again.)
 Place: TypeAlias = tuple[int, UUID, int]
 # Namespace and queue by the queue's number.
 Names: TypeAlias = Mapping[int, tuple[str, str]]
@@ -109,11 +107,10 @@ class Watching:
         The first batch comes at once, to say that the watch has begun and from where. Raises WatchTokenExpired, and
         Overloaded when the caller reads too slowly: it may go on by its last token.
         """
-        place = _read_place_token(token) if token else None
-        watcher = _Watcher(namespace, wanted, place or (0, _LAST_RUN, 0))
-        await self._admit(watcher, place)
+        watcher = _Watcher(namespace, wanted, _read_place_token(token) if token else await self._now())
         try:
-            yield watcher.taken()
+            async for batch in self._catch_up(watcher):
+                yield batch
             while True:
                 yield await watcher.next()
         finally:
@@ -128,8 +125,12 @@ class Watching:
                 await self._wake.wait()
                 continue
             self._system.changed.clear()
-            with suppress(DatabaseAway):
+            try:
                 await self.poll_once()
+            except JobError:
+                log.debug("nobody who waits is told anything for now", exc_info=True)
+            except Exception:
+                log.exception("those who wait are told later")
             await asyncio.sleep(_POLL_SECONDS_MIN)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._system.changed.wait(), interval)
@@ -162,39 +163,39 @@ class Watching:
     async def _pass_on(self) -> int:
         """Hand a slice of changes to the watchers; answer how many there were."""
         before = self._place
-        safe = await self._system.database.read(queries.safe_xid)
-        changes = await self._changes(before, below=safe)
-        names = await self._names(changes)
+        changes, names = await self._changes_after(before)
         if self._place != before:  # the first watcher after a pause came meanwhile, and begins elsewhere
             return _WATCH_SLICE
-        self._place = _place_after(changes, below=safe)
         for watcher in self._watchers:
-            watcher.offer(changes, names, self._place)
+            watcher.offer(changes, names)
+        self._place = _place_of(changes[-1]) if changes else before
         return len(changes)
 
-    async def _admit(self, watcher: _Watcher, place: Place | None) -> None:
-        """Begin a watch. One that resumes is first given what the shared poller is past already."""
-        safe = await self._system.database.read(queries.safe_xid)
+    async def _catch_up(self, watcher: _Watcher) -> AsyncIterator[Batch]:
+        """What a watch has missed, slice by slice as it is read; in the end it is one of those that are told."""
+        while True:
+            changes, names = await self._changes_after(watcher.place)
+            watcher.offer(changes, names)
+            yield watcher.taken()
+            if len(changes) < _WATCH_SLICE and not (self._watchers and self._place > watcher.place):
+                break
+        # Nothing is awaited between the last look and this.
         if not self._watchers:
-            self._place = place or (safe - 1, _LAST_RUN, 0)
-        elif place is not None:
-            while place < self._place:
-                below = self._place[0] + 1
-                changes = await self._changes(place, below=below)
-                names = await self._names(changes)
-                place = _place_after(changes, below=below)
-                watcher.offer(changes, names, place)
-        watcher.offer([], {}, self._place)
+            self._place = watcher.place
         self._watchers.add(watcher)
         self._wake.set()
 
-    async def _changes(self, place: Place, *, below: int) -> list[Change]:
-        return await self._system.database.read(
-            partial(queries.changes_after, place=place, below=below, limit=_WATCH_SLICE)
-        )
+    async def _now(self) -> Place:
+        """Where a watch begins that is to see what happens from now on."""
+        return (await self._system.database.read(queries.safe_xid) - 1, _LAST_RUN, 0)
 
-    async def _names(self, changes: Sequence[Change]) -> Names:
-        return await self._system.tasks.queue_names({change.queue_id for change in changes})
+    async def _changes_after(self, place: Place) -> tuple[list[Change], Names]:
+        """A slice of changes after a place, of transactions before which all have ended: so none comes late."""
+        safe = await self._system.database.read(queries.safe_xid)
+        changes = await self._system.database.read(
+            partial(queries.changes_after, place=place, below=safe, limit=_WATCH_SLICE)
+        )
+        return changes, await self._system.tasks.queue_names({change.queue_id for change in changes})
 
     @contextmanager
     def _waiting(self, waiter: _Waiter) -> Iterator[_Waiter]:
@@ -210,28 +211,25 @@ class _Watcher:
     """One watch of a filter: what it is still to be told, bounded."""
 
     def __init__(self, namespace: str, wanted: RunFilter, place: Place) -> None:
+        self.place = place
         self._namespace = namespace
         self._wanted = wanted
         self._labels = dict(wanted.labels)
         self._changes: list[TransitionInfo] = []
-        self._place = place
         self._wake = asyncio.Event()
         self._too_slow = False
 
-    def offer(self, changes: Sequence[Change], names: Names, place: Place) -> None:
-        """Take what matches and is news here; `place` is where the watch then stands. Beyond the bound it ends."""
+    def offer(self, changes: Sequence[Change], names: Names) -> None:
+        """Take what matches and is news here. Beyond the bound the watch ends."""
         if self._too_slow:
             return
-        matching = [
-            change.transition
-            for change in changes
-            if _place_of(change) > self._place and self._matches(change, *names[change.queue_id])
-        ]
+        news = [change for change in changes if _place_of(change) > self.place]
+        matching = [change.transition for change in news if self._matches(change, *names[change.queue_id])]
         if len(self._changes) + len(matching) > _WATCHER_CHANGES_MAX:
             self._too_slow = True
         else:
             self._changes.extend(matching)
-            self._place = max(self._place, place)
+            self.place = _place_of(news[-1]) if news else self.place
         if matching:
             self._wake.set()
 
@@ -248,7 +246,7 @@ class _Watcher:
     def taken(self) -> Batch:
         """What there is now."""
         changes, self._changes = self._changes, []
-        return changes, _place_token(self._place)
+        return changes, _place_token(self.place)
 
     def _matches(self, change: Change, namespace: str, queue: str) -> bool:
         if namespace != self._namespace or self._wanted.queue not in (None, queue):
@@ -259,13 +257,6 @@ class _Watcher:
             return True
         labels: Mapping[str, str] = orjson.loads(change.labels) if change.labels else {}
         return self._labels.items() <= labels.items()
-
-
-def _place_after(changes: Sequence[Change], *, below: int) -> Place:
-    """Where a watch stands after a slice of what was below a transaction: at its end if that was all."""
-    if len(changes) < _WATCH_SLICE:
-        return (below - 1, _LAST_RUN, 0)
-    return _place_of(changes[-1])
 
 
 def _place_of(change: Change) -> Place:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from layeron_job_server.domain.errors import JobError, Overloaded, Unstorable
+from layeron_job_server.domain.errors import JobError, Overloaded, ShuttingDown, Unstorable
 from layeron_job_server.store.database import DATA_ERRORS
 
 log = logging.getLogger(__name__)
@@ -71,11 +71,13 @@ class Writer(Generic[Item, Answer]):
     async def submit(self, items: Sequence[Item]) -> list[Answer | BaseException]:
         """Write the items; answer each with its answer or the error that concerns it alone.
 
-        Raises Overloaded at once, with nothing taken, when too much waits. Items of one call may end up in several
-        transactions, in their order.
+        Raises Overloaded at once, with nothing taken, when too much waits, and ShuttingDown after `stop`. Items of one
+        call may end up in several transactions, in their order.
         """
         if not items:
             return []
+        if self._stopping:
+            raise ShuttingDown
         sizes = [self._size(item) for item in items]
         total = sum(sizes)
         fits = (

@@ -38,6 +38,7 @@ CODES: Final[Mapping[type[errors.JobError], int]] = {
     errors.FilterTooBroad: code_pb2.FAILED_PRECONDITION,
     errors.Overloaded: code_pb2.RESOURCE_EXHAUSTED,
     errors.DatabaseAway: code_pb2.UNAVAILABLE,
+    errors.ShuttingDown: code_pb2.UNAVAILABLE,
     errors.PermissionDenied: code_pb2.PERMISSION_DENIED,
 }
 

@@ -94,7 +94,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         wanted = filter_of(request.filter, Door.of(self._system.settings, context), violations.within("filter"))
         page_size = page_size_of(request, violations, default=_PAGE_SIZE)
         violations.refuse()
-        runs, token = await queries.list_runs(
+        page = await queries.list_runs(
             self._system,
             namespace,
             wanted,
@@ -102,8 +102,15 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
             page_token=request.page_token,
             full=request.view == pb.RUN_VIEW_FULL,
         )
-        page = [convert.run(run, namespace, json_form=request.json_form) for run in runs]
-        return pb.ListRunsResponse(runs=page, next_page_token=token)
+        answer, room = pb.ListRunsResponse(), queries.PAGE_BYTES_MAX
+        for run in page.runs:
+            message = convert.run(run, namespace, json_form=request.json_form)
+            room -= message.ByteSize()
+            if answer.runs and room < 0:
+                break
+            answer.runs.append(message)
+        answer.next_page_token = page.token(len(answer.runs))
+        return answer
 
     async def WaitRun(self, request: pb.WaitRunRequest, context: Context) -> pb.WaitRunResponse:
         """Answer the run once it is terminal, or as it is when the time is over."""

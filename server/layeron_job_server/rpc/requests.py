@@ -61,7 +61,8 @@ class Door:
         """The door of one call: its trace context comes from its metadata."""
         metadata = context.invocation_metadata() or ()
         traces = {key: str(value) for key, value in metadata if key in _TRACE_KEYS}
-        return cls(settings, datetime.now(UTC), traces)
+        # What came by the way is left out when it is too long: the caller may not even know of it.
+        return cls(settings, datetime.now(UTC), traces if _size(traces) <= _TRACE_BYTES_MAX else {})
 
 
 def enqueue_ask(request: pb.EnqueueRequest, door: Door, violations: Violations) -> EnqueueAsk:
@@ -168,11 +169,15 @@ def _window_of(request: pb.EnqueueRequest, violations: Violations) -> tuple[str 
 
 def _trace_of(request: pb.EnqueueRequest, door: Door, violations: Violations) -> Mapping[str, str]:
     trace = dict(request.trace_context)
-    if sum(len(key) + len(value) for key, value in trace.items()) > _TRACE_BYTES_MAX:
+    if _size(trace) > _TRACE_BYTES_MAX:
         violations.add("trace_context", f"is larger than {_TRACE_BYTES_MAX} characters")
     elif any("\0" in key or "\0" in value for key, value in trace.items()):
         violations.add("trace_context", "must not contain U+0000")
     return trace or door.trace_context
+
+
+def _size(trace: Mapping[str, str]) -> int:
+    return sum(len(key) + len(value) for key, value in trace.items())
 
 
 def filter_of(wanted: pb.RunFilter, door: Door, violations: Violations) -> RunFilter:

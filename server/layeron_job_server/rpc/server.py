@@ -99,7 +99,7 @@ class _Descriptors:
 
 def _add_reflection(server: grpc.aio.Server) -> None:
     """grpcio-reflection knows v1alpha only; v1 has the same messages under another name."""
-    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME, _REFLECTION_V1)
+    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
     servicer: Any = reflection.aio.ReflectionServicer(names, pool=_Descriptors())
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # its stubs are incomplete
     handler = grpc.stream_stream_rpc_method_handler(

@@ -99,13 +99,20 @@ async def _read_hello(requests: AsyncIterator[pb.WorkRequest]) -> Hello | None:
         part = request.hello
         if hello is None:
             hello = _first_hello(part)
-        hello.attempts.extend((_run_id(attempt.run_id), attempt.attempt) for attempt in part.attempts)
+        hello.attempts.extend(_open_attempt(attempt) for attempt in part.attempts)
         hello.unanswered.update(part.unanswered_starts)
         if max(len(hello.attempts), len(hello.unanswered)) > _OPEN_MAX:
             raise InvalidRequest([FieldViolation("hello.attempts", f"must be at most {_OPEN_MAX}")])
         if part.last:
             return hello
     return None
+
+
+def _open_attempt(attempt: pb.OpenAttempt) -> tuple[UUID, int]:
+    run_id = _run_id(attempt.run_id)
+    if run_id is _NO_UUID:
+        raise InvalidRequest([FieldViolation("hello.attempts", f"has {attempt.run_id!r}, which is no run id")])
+    return run_id, attempt.attempt
 
 
 def _first_hello(part: pb.Hello) -> Hello:
@@ -119,6 +126,7 @@ def _first_hello(part: pb.Hello) -> Hello:
             ("queues", None if 1 <= len(part.queues) <= _QUEUES_MAX else f"must be 1 to {_QUEUES_MAX} names"),
             ("slots", None if 1 <= part.slots <= _SLOTS_MAX else f"must be 1 to {_SLOTS_MAX}"),
             *((f"queues[{index}]", names.queue_problem(queue)) for index, queue in enumerate(part.queues)),
+            *((f"tasks[{index}]", names.task_problem(task)) for index, task in enumerate(part.tasks)),
         )
         if problem is not None
     ]

@@ -20,7 +20,7 @@ from layeron.job.v1 import worker_service_pb2 as pb
 from layeron.job.v1 import worker_service_pb2_grpc
 from layeron_job.ids import encode
 from layeron_job_server.broker import PRIORITIES, Broker, NatsAccess, consumer_name
-from layeron_job_server.domain.errors import DatabaseAway, Overloaded
+from layeron_job_server.domain.errors import DatabaseAway, Overloaded, ShuttingDown
 from layeron_job_server.operations import sessions
 from layeron_job_server.operations.attempts import AttemptWriters, SessionOver, Verdict
 from layeron_job_server.operations.sessions import Connected, SessionWriters
@@ -275,7 +275,7 @@ class _Stream:
         try:
             await self._sessions.begun.submit(begun)
             await self._sessions.note.submit(notes)
-        except Overloaded:
+        except (Overloaded, ShuttingDown):
             log.debug("notes of running attempts were dropped")
 
     async def _beat(self, number: int) -> None:
@@ -291,7 +291,7 @@ class _Stream:
             recorded = await asyncio.wait_for(
                 self._sessions.heartbeat.submit_one((self._session_id, self._epoch)), timeout=limit
             )
-        except (DatabaseAway, Overloaded, TimeoutError):
+        except (DatabaseAway, Overloaded, ShuttingDown, TimeoutError):
             return pb.HEARTBEAT_VERDICT_DATABASE_AWAY
         return pb.HEARTBEAT_VERDICT_RECORDED if recorded else pb.HEARTBEAT_VERDICT_SESSION_ENDED
 
@@ -308,6 +308,8 @@ class _Stream:
                 answers = await writer.submit(items)
             except Overloaded:
                 pass
+            except ShuttingDown:
+                break
             else:
                 errors = [answer for answer in answers if isinstance(answer, BaseException)]
                 if not errors:

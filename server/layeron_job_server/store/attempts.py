@@ -153,7 +153,8 @@ async def standing(connection: Connection, asks: Sequence[StartAsk]) -> list[Sta
 _GRANTED_BEFORE = f"""
 select {_GRANT_COLUMNS.format(o="o")}
 from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as asked (run_id, session_id, start_id)
-join open_runs o on o.run_id = asked.run_id and o.session_id = asked.session_id and o.start_id = asked.start_id
+join open_runs o on o.run_id = asked.run_id
+  and (o.session_id = asked.session_id and o.start_id = asked.start_id) is true
 join runs r on r.run_id = o.run_id
 """  # noqa: S608 (a constant)
 

@@ -1,7 +1,7 @@
 """The connection pool, and transactions whose outcome is always known.
 
-SQLAlchemy owns the pool. Hot statements are fixed SQL on the asyncpg connection beneath it; lists with many filters are
-built with SQLAlchemy. JSON columns travel as the bytes they are.
+Statements are fixed SQL on asyncpg; lists with many filters are built with SQLAlchemy. JSON columns travel as the bytes
+they are.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
-from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from layeron_job_server.domain.errors import DatabaseAway, Overloaded
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+else:
+    Connection = asyncpg.Connection
 T = TypeVar("T")
 
 # The connection is gone or refused, or Postgres is starting, stopping or out of room: none of it the data's fault.
@@ -32,71 +34,90 @@ CONNECTION_ERRORS = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
 )
+# The connection had died, which says nothing of the next one.
+_LOST_CONNECTIONS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 # Another transaction was in the way: the same one may well work now.
 CONFLICT_ERRORS = (asyncpg.TransactionRollbackError,)
 # This very data cannot be written: SQLSTATE classes 22 and 23.
 DATA_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
-_POOL_RETRY_AFTER = timedelta(seconds=1)
+_CONNECT_SECONDS: Final = 4.0
+_POOL_SECONDS: Final = 5.0
+_POOL_RETRY_AFTER: Final = timedelta(seconds=1)
 _CONFLICT_TRIES = 8
-_SETTLE_TRIES = 20
+_READ_TRIES: Final = 2
+_SETTLE_TRIES: Final = 20
 _SETTLE_WAIT_SECONDS = 0.25
 
 
 def sqlalchemy_url(url: str) -> str:
-    """The same database for SQLAlchemy's asyncpg dialect."""
+    """The same database for SQLAlchemy's asyncpg dialect, which the migrations use."""
     return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
 
 class Database:
     """A pool of connections to one database. Close it when done."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, command_timeout_seconds: float = 30.0) -> None:
-        self.engine: AsyncEngine = create_async_engine(
-            sqlalchemy_url(url),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=5,
-            connect_args={
-                "timeout": 5,
-                "command_timeout": command_timeout_seconds,
-                "server_settings": {"application_name": "layeron-job", "timezone": "UTC", "jit": "off"},
-            },
-        )
-        event.listen(self.engine.sync_engine, "connect", _pass_json_through)
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        command_timeout_seconds: float = 30.0,
+        pool_timeout_seconds: float = _POOL_SECONDS,
+    ) -> None:
+        self._url = url
+        self._pool_size = pool_size
+        self._command_timeout = command_timeout_seconds
+        self._pool_timeout = pool_timeout_seconds
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
         """Let what is under way end, and close every connection."""
         if self._under_way:
             await asyncio.wait(self._under_way)
-        await self.engine.dispose()
+        if self._pool is not None:
+            await self._pool.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A live connection of the pool, outside of any transaction. Raises one of CONNECTION_ERRORS, or Overloaded."""
+        """A connection of the pool, outside of any transaction. Raises one of CONNECTION_ERRORS, or Overloaded."""
+        pool = await self._opened()
         try:
-            pooled = await self.engine.connect()
-        except PoolTimeout as error:
-            raise Overloaded(_POOL_RETRY_AFTER, "no database connection is free") from error
+            connection = await pool.acquire(timeout=self._pool_timeout)
+        except TimeoutError as error:
+            if pool.get_idle_size() == 0 and pool.get_size() == self._pool_size:
+                raise Overloaded(_POOL_RETRY_AFTER, "no database connection is free") from error
+            raise
         try:
-            driver = (await pooled.get_raw_connection()).driver_connection
-            while driver is None or driver.is_closed():  # Postgres closed it while it lay in the pool
-                await pooled.invalidate()
-                driver = (await pooled.get_raw_connection()).driver_connection
-            try:
-                yield driver
-            finally:
-                if driver.is_closed():
-                    await pooled.invalidate()
+            yield connection
+        except asyncpg.InternalClientError as error:
+            # Its last words were read, its end was not: Postgres has closed it.
+            connection.terminate()
+            raise asyncpg.InterfaceError(str(error)) from error
         finally:
-            await pooled.close()
+            await pool.release(connection)
+
+    async def _opened(self) -> asyncpg.Pool[asyncpg.Record]:
+        if self._pool is None:
+            self._pool = asyncpg.create_pool(
+                self._url,
+                min_size=0,
+                max_size=self._pool_size,
+                timeout=_CONNECT_SECONDS,
+                command_timeout=self._command_timeout,
+                server_settings={"application_name": "layeron-job", "timezone": "UTC", "jit": "off"},
+                init=_pass_json_through,
+                reset=_leave,
+            )
+            await self._pool  # of a pool that begins empty this waits for nothing
+        return self._pool
 
     async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for `work`, which goes on to its end when the caller is canceled.
 
-        A statement that is canceled in the middle can leave its connection unusable, and others may wait for what it
-        writes.
+        A statement that is canceled in the middle costs its connection, and others may wait for what it writes.
         """
         task = asyncio.create_task(work)
         self._under_way.add(task)
@@ -116,22 +137,37 @@ class Database:
         to be written. Raises Overloaded when no connection becomes free. Other errors pass through, with nothing
         written. `work` may run more than once.
         """
-        return await self.to_its_end(self._write(work))
+        return await self.to_its_end(self._again(lambda: self._write_once(work), _CONFLICT_TRIES))
 
-    async def _write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        for attempt in range(_CONFLICT_TRIES):
+    async def repeat(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do `work`, each of whose statements commits by itself; raises like `write`.
+
+        When a connection is lost it is done again, so doing it twice must be as good as doing it once.
+        """
+        return await self.to_its_end(self._again(lambda: self._once(work), _CONFLICT_TRIES))
+
+    async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do `work` outside of a transaction, again if a connection had died. Raises DatabaseAway, Overloaded."""
+        return await self.to_its_end(self._again(lambda: self._once(work), _READ_TRIES))
+
+    async def _again(self, once: Callable[[], Awaitable[T]], tries: int) -> T:
+        for number in range(1, tries):
             try:
-                return await self._write_once(work)
+                return await once()
             except CONFLICT_ERRORS:
-                if attempt == _CONFLICT_TRIES - 1:
-                    raise
+                pass
             except CONNECTION_ERRORS as error:
-                if attempt == _CONFLICT_TRIES - 1 or not isinstance(
-                    error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError
-                ):
+                if not isinstance(error, _LOST_CONNECTIONS):
                     raise DatabaseAway from error
-            await asyncio.sleep(0.01 * 2**attempt)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(0.005 * 2**number)
+        try:
+            return await once()
+        except CONNECTION_ERRORS as error:
+            raise DatabaseAway from error
+
+    async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self.connection() as connection:
+            return await work(connection)
 
     async def _write_once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         xid: str | None = None
@@ -164,24 +200,10 @@ class Database:
                     status = await connection.fetchval("select pg_xact_status($1::text::xid8)", xid)
                 if status != "in progress":
                     return bool(status == "committed")
-            except CONNECTION_ERRORS:
+            except (*CONNECTION_ERRORS, Overloaded):
                 pass
             await asyncio.sleep(_SETTLE_WAIT_SECONDS)
         raise DatabaseAway
-
-    async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do `work` outside of a transaction, again if a connection had died. Raises DatabaseAway, Overloaded."""
-        return await self.to_its_end(self._read(work))
-
-    async def _read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        for attempt in (1, 2):
-            try:
-                async with self.connection() as connection:
-                    return await work(connection)
-            except CONNECTION_ERRORS as error:
-                if attempt == 2 or isinstance(error, TimeoutError):
-                    raise DatabaseAway from error
-        raise AssertionError("unreachable")
 
 
 async def clock(connection: Connection) -> datetime:
@@ -190,7 +212,9 @@ async def clock(connection: Connection) -> datetime:
     return now
 
 
-def _pass_json_through(dbapi_connection: Any, _record: object) -> None:
-    dbapi_connection.run_async(
-        lambda driver: driver.set_type_codec("json", encoder=bytes, decoder=bytes, schema="pg_catalog", format="binary")
-    )
+async def _pass_json_through(connection: Connection) -> None:
+    await connection.set_type_codec("json", encoder=bytes, decoder=bytes, schema="pg_catalog", format="binary")
+
+
+async def _leave(_connection: Connection) -> None:
+    """Nothing is to be reset: settings are changed for transactions only, and every transaction is ended."""

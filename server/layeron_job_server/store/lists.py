@@ -1,49 +1,72 @@
-"""Pages of run ids by filter, newest first, built with SQLAlchemy from the few indexes that serve them."""
+"""Pages of run ids by filter, newest first, built with SQLAlchemy from the few indexes that serve them.
+
+Never a run of another namespace: every list begins with the tasks of the namespace, and takes the newest of each along
+an index of (task, run) or (task, status, run).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, text, union_all
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from layeron_job_server.domain.errors import DatabaseAway, FilterTooBroad
+from layeron_job_server.domain.errors import FilterTooBroad
+from layeron_job_server.domain.run import TERMINAL
 
-from .database import CONNECTION_ERRORS, Database
+from .database import Connection, Database
 from .queries import RunFilter
 from .tables import ended_runs, namespaces, open_runs, queues, run_labels, runs, tasks
 
-_OPEN = frozenset({"queued", "scheduled", "running", "retrying"})
 _TIMEOUT_MS = 2_000
+_DIALECT: Final = dialect.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's own
 
 
 async def page(database: Database, namespace: str, wanted: RunFilter, *, before: UUID | None, limit: int) -> list[UUID]:
     """Ids of up to `limit` runs that match, before the given one. Raises FilterTooBroad after two seconds."""
+    return await database.read(partial(_page, namespace=namespace, wanted=wanted, before=before, limit=limit))
+
+
+async def _page(
+    connection: Connection, *, namespace: str, wanted: RunFilter, before: UUID | None, limit: int
+) -> list[UUID]:
     try:
-        async with database.engine.begin() as connection:
-            await connection.execute(text(f"set local statement_timeout = {_TIMEOUT_MS}"))
-            found = await connection.execute(_task_ids(namespace, wanted))
-            task_ids = [row[0] for row in found]
-            if not task_ids:
-                return []
-            rows = await connection.execute(_page(task_ids, wanted, before, limit))
-            return [row[0] for row in rows]
-    except DBAPIError as error:
-        cause = error.orig.__cause__ if error.orig is not None else None
-        if isinstance(cause, asyncpg.QueryCanceledError):
-            raise FilterTooBroad from error
-        if isinstance(cause, CONNECTION_ERRORS):
-            raise DatabaseAway from error
-        raise
-    except CONNECTION_ERRORS as error:
-        raise DatabaseAway from error
+        async with connection.transaction(readonly=True):
+            await connection.execute(f"set local statement_timeout = {_TIMEOUT_MS}")
+            task_ids = await _fetch(connection, _task_ids(namespace, wanted))
+            return await _fetch(connection, _newest(task_ids, wanted, before, limit)) if task_ids else []
+    except asyncpg.QueryCanceledError as error:
+        raise FilterTooBroad from error
 
 
-def _task_ids(namespace: str, wanted: RunFilter) -> Select[int]:
+async def _fetch(connection: Connection, query: Select[Any]) -> list[Any]:
+    """The query's only column."""
+    compiled = query.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    arguments = [compiled.params[name] for name in compiled.positiontup or ()]
+    return [row[0] for row in await connection.fetch(compiled.string, *arguments)]
+
+
+def _task_ids(namespace: str, wanted: RunFilter) -> Select[Any]:
     query = (
         select(tasks.c.task_id)
         .join(namespaces, namespaces.c.namespace_id == tasks.c.namespace_id)
@@ -52,19 +75,17 @@ def _task_ids(namespace: str, wanted: RunFilter) -> Select[int]:
     return query if wanted.task is None else query.where(tasks.c.name == wanted.task)
 
 
-def _page(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None, limit: int) -> Select[UUID]:
-    """The newest of what each task (and status) has: every part is a short walk along one index."""
-    walks = (
-        [_labeled(task_ids, wanted, before)]
-        if wanted.labels
-        else [part for task_id in task_ids for part in _parts(task_id, wanted, before)]
-    )
-    parts = [walk.order_by(walk.selected_columns[0].desc()).limit(limit).subquery().select() for walk in walks]
+def _newest(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None, limit: int) -> Select[Any]:
+    """The newest of what each task (and status) has: each is a short walk along one index."""
+    parts = [_labeled(task_ids, wanted, before)] if wanted.labels else _parts(task_ids, wanted, before, limit)
+    if len(parts) == 1:
+        column = parts[0].selected_columns[0]
+        return parts[0].order_by(column.desc()).limit(limit)
     merged = union_all(*parts).subquery()
     return select(merged.c.run_id).order_by(merged.c.run_id.desc()).limit(limit)
 
 
-def _labeled(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None) -> Select[UUID]:
+def _labeled(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None) -> Select[Any]:
     """Along the first label's index; the other conditions are looked up for each run."""
     (key, value), *others = wanted.labels
     column = run_labels.c.run_id
@@ -75,7 +96,9 @@ def _labeled(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None) ->
         run_labels.c.value == value,
         *_bounds(column, wanted, before),
         exists().where(
-            runs.c.run_id == column, runs.c.task_id.in_(task_ids), *_rest(replace(wanted, labels=tuple(others)))
+            runs.c.run_id == column,
+            runs.c.task_id == func.any(_array(task_ids)),
+            *_rest(replace(wanted, labels=tuple(others))),
         ),
     )
     if not wanted.statuses:
@@ -85,30 +108,43 @@ def _labeled(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None) ->
     return query.where(or_(open_now, ended))
 
 
-def _parts(task_id: int, wanted: RunFilter, before: UUID | None) -> list[Select[UUID]]:
-    parts: list[Select[UUID]] = []
-    open_statuses = [status for status in wanted.statuses if status in _OPEN]
+def _parts(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None, limit: int) -> list[Select[Any]]:
+    of = func.unnest(_array(task_ids)).table_valued("task_id").render_derived(name="of")
+    open_statuses = [status for status in wanted.statuses if status not in TERMINAL]
+    ended_statuses = [status for status in wanted.statuses if status in TERMINAL]
+    parts: list[Select[Any]] = []
     if not wanted.statuses:
         column = runs.c.run_id
-        parts.append(select(column).where(runs.c.task_id == task_id, *_bounds(column, wanted, before), *_rest(wanted)))
+        walk = select(column).where(runs.c.task_id == of.c.task_id, *_bounds(column, wanted, before), *_rest(wanted))
+        parts.append(_of_each(of, walk, limit))
     if open_statuses:
         column = open_runs.c.run_id
-        query = select(column).where(open_runs.c.task_id == task_id, open_runs.c.status.in_(open_statuses))
-        parts.append(_with_runs(query, column, wanted, before))
-    for status in wanted.statuses:
-        if status not in _OPEN:
-            column = ended_runs.c.run_id
-            query = select(column).where(ended_runs.c.task_id == task_id, ended_runs.c.status == status)
-            parts.append(_with_runs(query, column, wanted, before))
+        walk = select(column).where(open_runs.c.task_id == of.c.task_id, open_runs.c.status.in_(open_statuses))
+        parts.append(_of_each(of, _with_runs(walk, column, wanted, before), limit))
+    if ended_statuses:
+        column = ended_runs.c.run_id
+        having = func.unnest(_array(ended_statuses, Text)).table_valued("status").render_derived(name="having_status")
+        walk = select(column).where(ended_runs.c.task_id == of.c.task_id, ended_runs.c.status == having.c.status)
+        each = of.join(having, true())
+        parts.append(_of_each(each, _with_runs(walk, column, wanted, before), limit))
     return parts
 
 
-def _with_runs(
-    query: Select[UUID], column: ColumnElement[UUID], wanted: RunFilter, before: UUID | None
-) -> Select[UUID]:
+def _of_each(each: Any, walk: Select[Any], limit: int) -> Select[Any]:
+    """The newest `limit` of a walk, for each row of `each`."""
+    newest = walk.order_by(walk.selected_columns[0].desc()).limit(limit).lateral("walk")
+    return select(newest.c.run_id).select_from(each.join(newest, true()))
+
+
+def _with_runs(walk: Select[Any], column: ColumnElement[UUID], wanted: RunFilter, before: UUID | None) -> Select[Any]:
     rest = _rest(wanted)
-    query = query.where(*_bounds(column, wanted, before))
-    return query.where(exists().where(runs.c.run_id == column, *rest)) if rest else query
+    walk = walk.where(*_bounds(column, wanted, before))
+    return walk.where(exists().where(runs.c.run_id == column, *rest)) if rest else walk
+
+
+def _array(values: Sequence[Any], kind: Any = Integer) -> Any:
+    """The values as one argument, however many there are."""
+    return bindparam(None, list(values), type_=ARRAY(kind))
 
 
 def _bounds(column: ColumnElement[UUID], wanted: RunFilter, before: UUID | None) -> list[ColumnElement[bool]]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from .database import Connection, clock
 
 _DAYS_AHEAD = 7
+_PARTITIONS_LOCK = 0x7061727469  # any number: of several servers one makes them at a time
 
 _FORGET_LAPSED_KEYS = """
 delete from idempotency_keys where (task_id, key) in (
@@ -26,6 +27,7 @@ async def make_partitions(connection: Connection) -> int:
 
     A day that already has rows in the default partition stays there.
     """
+    await connection.execute("select pg_advisory_xact_lock($1)", _PARTITIONS_LOCK)
     today = (await clock(connection)).date()
     made = 0
     for day in (today + timedelta(days=ahead) for ahead in range(1, _DAYS_AHEAD + 1)):

@@ -143,7 +143,8 @@ async def consumers_with_due(connection: Connection) -> list[tuple[int, int]]:
     return [(row[0], row[1]) for row in await connection.fetch(_QUEUES_WITH_DUE)]
 
 
-# The task row is locked before the outbox: a pause cannot slip between looking and writing.
+# The task row is locked before the outbox: a pause cannot slip between looking and writing. The open row is held until
+# the commit: a cancel that comes meanwhile finds the outbox row. (The join on task is no way into an index.)
 _HOLD = """
 with task as (
   select task_id, paused_at from tasks where task_id = any($1) order by task_id for share
@@ -159,8 +160,9 @@ select o.run_id, r.queue_id, r.priority, o.task_id, o.attempt + 1, 1, o.due_at,
 from unnest($2::uuid[], $3::boolean[]) as h (run_id, no_handler)
 join open_runs o on o.run_id = h.run_id and o.status <> 'running'
 join runs r on r.run_id = o.run_id
-join task t on t.task_id = o.task_id
+join task t on (t.task_id = o.task_id) is true
 order by o.run_id
+for share of o
 on conflict (run_id) do update set ring_at = excluded.ring_at, held = excluded.held, attempt = excluded.attempt,
   generation = outbox.generation + 1, deliver_at = excluded.deliver_at
 returning run_id, task_id, queue_id, priority, attempt, deliver_at, generation,

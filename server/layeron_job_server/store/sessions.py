@@ -123,15 +123,16 @@ with turn as (select now() - finished_at as gap from reconciler_turn for update)
   spared as (
     update worker_sessions set lease_expires_at = now() + $1::interval
     where ended_at is null and (select gap from turn) > $2::interval and lease_expires_at < now() + $1::interval
+    returning 1
   ),
   noted as (update reconciler_turn set finished_at = now())
-select (select gap from turn) > $2::interval
+select count(*) from spared
 """
 
 
-async def begin_turn(connection: Connection, *, lease: timedelta, gap: timedelta) -> bool:
-    """Note a turn of the reconciler. After a gap (Postgres was away) every open session gets one lease more: True."""
-    spared: bool = await connection.fetchval(_TURN, lease, gap)
+async def begin_turn(connection: Connection, *, lease: timedelta, gap: timedelta) -> int:
+    """Note a turn of the reconciler. After a gap (Postgres was away) all open sessions get one lease more: so many."""
+    spared: int = await connection.fetchval(_TURN, lease, gap)
     return spared
 
 

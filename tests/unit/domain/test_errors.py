@@ -24,6 +24,7 @@ EVERY = [
     errors.FilterTooBroad(),
     Overloaded(timedelta(milliseconds=250), "enqueue"),
     errors.DatabaseAway(),
+    errors.ShuttingDown(),
     errors.Unstorable("enqueue"),
     errors.PermissionDenied("Enqueue", "default"),
 ]
@@ -48,6 +49,7 @@ def test_every_reason_is_stable_distinct_and_fits_error_info() -> None:
         "FILTER_TOO_BROAD",
         "OVERLOADED",
         "DATABASE_UNAVAILABLE",
+        "SERVER_SHUTTING_DOWN",
         "CANNOT_BE_STORED",
         "PERMISSION_DENIED",
     ]

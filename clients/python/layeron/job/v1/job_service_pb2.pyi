@@ -395,13 +395,13 @@ class GetRunResponse(_message.Message):
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Attempt]:
-        """Its attempts by number, the running one included; of very many the newest 2,000. Together they have at most 4 MiB of
-        details, log lines and progress: the oldest ones may be without.
+        """Its attempts by number, the running one included; of very many the newest 1,000. Attempts and transitions together
+        have at most 1 MiB of messages, details, log lines, progress and notes: the oldest ones may be without.
         """
 
     @_builtins.property
     def transitions(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Transition]:
-        """Its transitions by seq; of very many the newest 5,000."""
+        """Its transitions by seq; of very many the newest 2,000."""
 
     def __init__(
         self,

@@ -1,0 +1,120 @@
+"""What no run waits for: lapsed keys and old sessions are forgotten, and the coming days get their partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import date, timedelta
+from typing import Any
+
+from layeron_job_server.loops import reconciler
+from layeron_job_server.store import maintenance
+from layeron_job_server.store.database import Connection
+from support.core import Core, Worker, open_core
+
+DAY = timedelta(days=1)
+
+
+async def test_lapsed_keys_are_forgotten_however_many_and_no_others(core: Core) -> None:
+    async with core.database.connection() as connection:
+        await connection.execute(
+            "insert into idempotency_keys (task_id, key, run_id, fingerprint, expires_at) "
+            "select 1, 'lapsed ' || n, gen_random_uuid(), '', now() - interval '1 s' from generate_series(1, 1200) n"
+        )
+    for key, window in (("day", "ttl"), ("ever", "forever"), ("active", "while_active")):
+        await core.enqueue(idempotency_key=key, key_window=window)
+    await reconciler.tidy_once(core.system)
+    assert await core.fetch("select key from idempotency_keys order by 1") == [("active",), ("day",), ("ever",)]
+
+
+async def test_sessions_are_forgotten_a_week_after_their_end(core: Core, worker: Worker) -> None:
+    old, recent = await core.worker(), await core.worker()
+    await old.say_goodbye()
+    await core.pass_outage(7 * DAY)
+    await recent.say_goodbye()
+    await reconciler.tidy_once(core.system)
+    left = {row[0] for row in await core.fetch("select session_id from worker_sessions")}
+    assert left == {worker.session_id, recent.session_id}
+
+
+async def _partitions(core: Core) -> list[str]:
+    rows = await core.fetch(
+        "select inhrelid::regclass::text from pg_inherits where inhparent = 'transitions'::regclass order by 1"
+    )
+    return [row[0] for row in rows]
+
+
+async def _today(core: Core) -> date:
+    today: date = await core.value("select (now() at time zone 'utc')::date")
+    return today
+
+
+async def test_transitions_of_each_of_the_coming_days_get_a_partition_of_their_own(core: Core) -> None:
+    today = await _today(core)
+    assert await core.database.write(maintenance.make_partitions) == 7
+    days = [today + DAY * ahead for ahead in range(1, 8)]
+    assert await _partitions(core) == [*[f"transitions_{day:%Y%m%d}" for day in days], "transitions_default"]
+    assert await core.database.write(maintenance.make_partitions) == 0
+    async with core.database.connection() as connection:
+        for at in (days[0], days[0] + DAY):
+            await connection.execute(
+                "insert into transitions (run_id, seq, task_id, to_status, attempt, reason, at) "
+                "values (gen_random_uuid(), 0, 1, 'queued', 0, 'ENQUEUED', $1::date)",
+                at,
+            )
+    assert await core.fetch("select tableoid::regclass::text from transitions order by at") == [
+        (f"transitions_{days[0]:%Y%m%d}",),
+        (f"transitions_{days[1]:%Y%m%d}",),
+    ]
+
+
+async def test_a_day_that_has_transitions_already_stays_where_it_is(core: Core) -> None:
+    tomorrow = await _today(core) + DAY
+    async with core.database.connection() as connection:
+        await connection.execute(
+            "insert into transitions (run_id, seq, task_id, to_status, attempt, reason, at) "
+            "values (gen_random_uuid(), 0, 1, 'queued', 0, 'ENQUEUED', $1::date + interval '23:59:59')",
+            tomorrow,
+        )
+    assert await core.database.write(maintenance.make_partitions) == 6
+    assert f"transitions_{tomorrow:%Y%m%d}" not in await _partitions(core)
+    await core.enqueue()
+
+
+async def test_servers_that_make_partitions_at_once_make_each_of_them_once(core: Core, database_url: str) -> None:
+    async with open_core(database_url) as other:
+        await asyncio.gather(*[reconciler.tidy_once(server.system) for server in (core, other, core, other)])
+    assert len(await _partitions(core)) == 8
+
+
+class _Hesitant:
+    """A connection that waits for another one after its look at a table, if that other one comes so far."""
+
+    def __init__(self, connection: Connection, both: asyncio.Barrier) -> None:
+        self._connection = connection
+        self._both = both
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:
+        """The value, some time after it was read."""
+        value = await self._connection.fetchval(query, *arguments)
+        if "from transitions_default" in query and not self._both.broken:
+            with suppress(TimeoutError, asyncio.BrokenBarrierError):
+                await asyncio.wait_for(self._both.wait(), 0.3)
+            await self._both.abort()
+        return value
+
+
+async def test_servers_that_make_partitions_at_once_do_not_deadlock(core: Core) -> None:
+    """Until a deadlock is found, which takes a second, nobody can write to transitions."""
+    both = asyncio.Barrier(2)
+
+    async def make() -> int:
+        async with core.database.connection() as connection, connection.transaction():
+            await connection.execute("set local deadlock_timeout = '20ms'")
+            return await maintenance.make_partitions(_Hesitant(connection, both))  # type: ignore[arg-type] # a connection
+
+    made = await asyncio.gather(make(), make(), return_exceptions=True)
+    assert set(made) == {0, 7}

@@ -10,7 +10,7 @@ DISTRIBUTIONS := clients/python worker server
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow check generate bench lock format clean
+.PHONY: help setup demo test slow faults check generate bench lock format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: $(READY) ## Run the tests against a real PostgreSQL and a real nats-server
 slow: $(READY) ## Run the tests that `make test` leaves out because they take long
 	$(BIN)/pytest tests --ignore tests/bench -m slow $(ARGS)
 
+faults: $(READY) ## Break everything while it works, and check that nothing is lost (SEED=1-20 MINUTES=2)
+	PYTHONPATH=tests $(BIN)/python -m faults --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2) $(ARGS)
+
 check: $(READY) ## Check format, lint, types, import rules, contract and generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,11 +50,12 @@ check: $(READY) ## Check format, lint, types, import rules, contract and generat
 	$(call generate,build/generated)
 	diff -r -x __pycache__ build/generated/$(STUBS) $(STUBS) || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
 
-generate: $(READY) ## Make the Python stubs from proto/ and the state chart from the code again
+generate: $(READY) ## Make the stubs from proto/, the golden schema and the state chart again
 	$(call generate,build/generated)
 	rm -rf $(STUBS)
 	cp -R build/generated/$(STUBS) $(STUBS)
 	PYTHONPATH=tests $(BIN)/python -m support.chart
+	PYTHONPATH=tests $(BIN)/python -m support.schema
 
 # $(call generate,FOLDER): the stubs of proto/, in FOLDER/clients/python. buf cannot call the service plugin of
 # grpcio-tools, which is compiled in. `layeron` and `layeron.job` are namespace packages, so only v1 has an __init__.

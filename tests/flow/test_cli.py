@@ -166,7 +166,7 @@ async def test_what_is_wrong_is_said_on_stderr_and_in_the_exit_code(cli: Cli) ->
 async def test_dev_serves_at_once_keeps_its_data_and_is_refused_twice() -> None:
     with open_folder() as folder:
         data, port = str(folder / "data"), str(free_port())
-        for fresh in (False, False, True):
+        for fresh in (False, True):
             command = [CLI, "dev", "--data", data, "--port", port, *(["--fresh"] if fresh else [])]
             async with started(*command) as dev:
                 assert port in await line_with(dev, "Layeron Job is ready")

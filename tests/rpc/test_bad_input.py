@@ -21,7 +21,7 @@ from support.errors import refused
 Jobs: TypeAlias = "job_service_pb2_grpc.JobServiceAsyncStub"
 Tasks: TypeAlias = "task_service_pb2_grpc.TaskServiceAsyncStub"
 
-DAY_MS = 86_400_000
+DAY = 86_400
 TEN_YEARS = 3653 * 86_400
 DEEP = b"[" * 21 + b"]" * 21
 
@@ -69,8 +69,8 @@ BAD_ENQUEUES: list[tuple[str, dict[str, Any], str]] = [
     ("a negative delay", {"delay": seconds(-1)}, "delay"),
     ("a delay of more than ten years", {"delay": seconds(TEN_YEARS + 1)}, "delay"),
     ("a delay beyond all time", {"delay": seconds(315_576_000_000)}, "delay"),
-    ("a time more than ten years ahead", {"run_at": at(TEN_YEARS + 60)}, "run_at"),
-    ("a time more than ten years ago", {"run_at": at(-TEN_YEARS - 60)}, "run_at"),
+    ("a time more than ten years ahead", {"run_at": at(TEN_YEARS + DAY)}, "run_at"),
+    ("a time more than ten years ago", {"run_at": at(-TEN_YEARS - DAY)}, "run_at"),
     ("a time beyond all time", {"run_at": Timestamp(seconds=10**15)}, "run_at"),
     ("a start_by before the run is due", {"delay": seconds(60), "start_by": at(30)}, "start_by"),
     ("a start_by in the past", {"start_by": at(-1)}, "start_by"),

@@ -129,15 +129,21 @@ class Calls:
     ) -> Response:
         """The answer to a request, within the client's timeout. wait_for_room: also try again when overloaded."""
         patience = self.patience()
+        outage: Unavailable | None = None
         while True:
             try:
                 return await self.once(rpc, request, timeout_seconds=patience.left())
             except Unavailable as error:
+                outage = error
                 await patience.bear(error)
             except Overloaded as error:
                 if not wait_for_room:
                     raise
                 await patience.bear(error)
+            except DeadlineExceeded:
+                if outage is not None:  # it says more than that the last try had too little time
+                    raise outage from None
+                raise
 
     async def once(
         self,

@@ -45,9 +45,7 @@ def _problem(value: object, depth: int, depth_max: int) -> str | None:
     if isinstance(value, str):
         return f"has {_name_of(found[0])}" if (found := _FORBIDDEN.search(value)) else None
     if isinstance(value, int):
-        return (
-            None if -INTEGER_MAX <= value <= INTEGER_MAX else "has an integer beyond ±(2^53-1), to be sent as a string,"
-        )
+        return None if -INTEGER_MAX <= value <= INTEGER_MAX else "has an integer beyond ±(2^53-1) (send it as a string)"
     if isinstance(value, float):
         return None if math.isfinite(value) else "has a number that is not finite"
     if isinstance(value, (dict, list)) and depth >= depth_max:

@@ -225,3 +225,15 @@ async def test_a_write_under_way_when_postgres_crashes_is_answered_with_database
         assert await database.read(lambda c: c.fetchval("select count(*) from numbers")) == 0
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("argument", [2**40, "\ud800"], ids=["too large a number", "no UTF-8"])
+async def test_an_argument_that_fits_no_statement_is_the_datas_fault_and_not_an_outage(
+    ledger: Ledger, argument: object
+) -> None:
+    kind = "int" if isinstance(argument, int) else "text"
+    with pytest.raises(asyncpg.DataError):
+        await ledger.database.read(lambda c: c.fetchval(f"select $1::{kind}", argument))
+    with pytest.raises(asyncpg.DataError):
+        await ledger.database.write(lambda c: c.execute("insert into numbers values ($1)", argument))
+    assert await ledger.numbers() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -25,7 +24,7 @@ async def test_a_ring_that_was_lost_is_owed_again_only_where_the_run_still_waits
     waiting, owed, running, retried, ended, canceled = await core.enqueue_many(6)
     rings = {ring.run_id: ring for ring in core.rung}
     gone = uuid4()
-    rings[gone] = replace(rings[waiting], run_id=gone)
+    rings[gone] = rings[waiting]._replace(run_id=gone)
     await worker.grant(running)
     await worker.fail(await worker.grant(retried))
     await worker.succeed(await worker.grant(ended))
@@ -80,5 +79,5 @@ async def test_a_found_ring_is_the_one_that_was_lost(core: Core, worker: Worker)
     await core.pass_time(10 * SECOND)
     [found] = await _overdue(core, 5 * SECOND)
     told = core.rung[-1]
-    assert replace(found, deliver_at=told.deliver_at) == told
+    assert found._replace(deliver_at=told.deliver_at) == told
     assert found.deliver_at == (await core.look(run_id)).due_at

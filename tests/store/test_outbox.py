@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,7 +25,7 @@ LOOK_AHEAD = timedelta(seconds=10)
 async def _ring(core: Core, run_id: UUID | None = None, **fields: Any) -> Ring:
     """A ring for attempt 1 of some run, due now."""
     now = await core.value("select now()")
-    return replace(Ring(run_id or uuid4(), 1, 1, 2, 1, now), **fields)
+    return Ring(run_id or uuid4(), 1, 1, 2, 1, now)._replace(**fields)
 
 
 async def _owe(core: Core, *rings: Ring) -> None:
@@ -43,7 +42,7 @@ async def test_what_is_owed_is_swept_when_it_comes_inside_the_look_ahead_but_mem
     core: Core, due: int, rung_by_the_sweep: int
 ) -> None:
     ring = await _ring(core)
-    await _owe(core, replace(ring, deliver_at=ring.deliver_at + due * SECOND))
+    await _owe(core, ring._replace(deliver_at=ring.deliver_at + due * SECOND))
     assert await ring_in(core, ring.run_id) == pytest.approx(rung_by_the_sweep, abs=0.5)
 
 
@@ -52,7 +51,7 @@ async def test_what_is_owed_again_takes_the_place_of_what_was_owed(core: Core) -
     await _owe(core, ring)
     async with core.database.connection() as connection:
         await connection.execute("update outbox set held = 'no_handler', generation = 3")
-    later = replace(ring, attempt=2, deliver_at=ring.deliver_at + HOUR)
+    later = ring._replace(attempt=2, deliver_at=ring.deliver_at + HOUR)
     await _owe(core, later)
     owed = await core.owed(ring.run_id)
     assert owed is not None
@@ -69,7 +68,7 @@ async def test_a_ring_that_was_taken_is_forgotten_and_no_other(core: Core) -> No
 
 async def test_a_ring_of_an_earlier_attempt_does_not_stand_for_the_one_that_is_owed_now(core: Core) -> None:
     ring = await _ring(core)
-    await _owe(core, replace(ring, attempt=2))
+    await _owe(core, ring._replace(attempt=2))
     await _forget(core, ring)
     assert await all_owed(core) == {ring.run_id}
 
@@ -113,7 +112,7 @@ async def test_a_ring_that_the_sweep_takes_is_the_one_that_was_owed(core: Core) 
     await core.pass_time(2 * SECOND)
     [taken] = await take_due(core)
     [told] = core.rung
-    assert replace(taken, deliver_at=told.deliver_at) == told
+    assert taken._replace(deliver_at=told.deliver_at) == told
 
 
 async def test_the_sweep_takes_the_longest_due_first_and_no_more_than_it_is_told_to(core: Core) -> None:

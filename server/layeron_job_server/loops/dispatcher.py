@@ -120,7 +120,7 @@ class Dispatcher:
     async def _refresh_backlogs(self, system: System) -> None:
         """Ask how full the consumers are that rang much since they were last asked."""
         limit = system.settings.consumer_backlog_max
-        names = await system.tasks.queue_names([queue_id for queue_id, _ in self._backlogs])
+        names = await system.tasks.queue_names({queue_id for queue_id, _ in self._backlogs})
         for (queue_id, priority), estimate in list(self._backlogs.items()):
             if estimate >= limit // 4 and queue_id in names:
                 namespace, queue = names[queue_id]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TypeAlias
 from uuid import UUID
 
@@ -83,16 +84,16 @@ async def start(system: System, asks: Sequence[StartAsk]) -> list[StartAnswer]:
     answers: dict[UUID, StartAnswer] = {}
     left = list(asks)
     for last in range(_GRANT_TRIES, 0, -1):
-        tried = left
-        answers.update(await system.database.write(lambda c, tried=tried: attempts.start(c, tried)))  # type: ignore[misc] # mypy cannot see through the default
-        left = [ask for ask in tried if ask.run_id not in answers]
+        answers.update(await system.database.repeat(partial(attempts.start, asks=left)))
+        left = [ask for ask in left if ask.run_id not in answers]
         if not left:
             break
-        asked = left
-        settled = await system.database.write(lambda c, asked=asked, last=last: _settle(system, c, asked, last == 1))  # type: ignore[misc] # as above
+        settled = await system.database.write(partial(_settle, system, asks=left, last=last == 1))
         system.ring(settled.rings)
         answers.update(settled.answers)
-        left = [ask for ask in asked if ask.run_id not in answers]
+        left = [ask for ask in left if ask.run_id not in answers]
+        if not left:
+            break
     await failpoints.reach("start.committed")
     system.changed.set()
     return [answers[ask.run_id] for ask in asks]
@@ -104,7 +105,7 @@ class _Settled:
     rings: list[Ring]
 
 
-async def _settle(system: System, connection: Connection, asks: Sequence[StartAsk], last: bool) -> _Settled:
+async def _settle(system: System, connection: Connection, *, asks: Sequence[StartAsk], last: bool) -> _Settled:
     """Say why these were not granted; those that could be granted by now are left out, unless this is the last try."""
     look_ahead = system.settings.look_ahead
     answers: dict[UUID, StartAnswer] = {}
@@ -165,7 +166,7 @@ async def succeed(system: System, reports: Sequence[Success]) -> list[Verdict]:
             Verdict.RECORDED,
         )
 
-    recorded = await system.database.write(work)
+    recorded = await system.database.repeat(work)
     await failpoints.reach("finish.committed")
     system.changed.set()
     return [recorded.get(report.fence.run_id, Verdict.SUPERSEDED) for report in reports]

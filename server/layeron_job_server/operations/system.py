@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -22,6 +22,7 @@ class TaskCache:
         self._database = database
         self._by_name: dict[tuple[str, str], tuple[float, tasks.Task]] = {}
         self._by_id: dict[int, tasks.Task] = {}
+        self._names: dict[int, str] = {}
         self._queues: dict[int, tuple[str, str]] = {}
 
     async def by_names(self, namespace: str, names: Sequence[str]) -> dict[str, tasks.Task]:
@@ -40,7 +41,7 @@ class TaskCache:
                 found[task.name] = self._keep(task, now)
         return found
 
-    async def by_ids(self, task_ids: Collection[int]) -> dict[int, tasks.Task]:
+    async def by_ids(self, task_ids: Set[int]) -> dict[int, tasks.Task]:
         """The tasks of these numbers. Their names never change; the rest may be old."""
         missing = [task_id for task_id in task_ids if task_id not in self._by_id]
         if missing:
@@ -48,7 +49,13 @@ class TaskCache:
                 self._keep(task, monotonic())
         return {task_id: self._by_id[task_id] for task_id in task_ids if task_id in self._by_id}
 
-    async def queue_names(self, queue_ids: Collection[int]) -> dict[int, tuple[str, str]]:
+    async def names(self, task_ids: Set[int]) -> Mapping[int, str]:
+        """The names of these tasks, and perhaps of others. They never change."""
+        if not self._names.keys() >= task_ids:
+            await self.by_ids(task_ids)
+        return self._names
+
+    async def queue_names(self, queue_ids: Set[int]) -> dict[int, tuple[str, str]]:
         """The (namespace, queue) of these queues. They never change."""
         if any(queue_id not in self._queues for queue_id in queue_ids):
             rows = await self._database.read(tasks.queues_and_namespaces)
@@ -62,6 +69,7 @@ class TaskCache:
     def _keep(self, task: tasks.Task, now: float) -> tasks.Task:
         self._by_name[task.namespace, task.name] = (now, task)
         self._by_id[task.task_id] = task
+        self._names[task.task_id] = task.name
         return task
 
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import Generic, TypeVar
 
 from layeron_job_server.domain.errors import JobError, Overloaded, ShuttingDown, Unstorable
@@ -23,8 +26,8 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class _Group(Generic[Answer]):
-    """Items that were submitted together, and the answers they have so far."""
+class _Call(Generic[Answer]):
+    """One call of `submit`, and the answers it has so far."""
 
     __slots__ = ("answers", "future", "left")
 
@@ -33,11 +36,22 @@ class _Group(Generic[Answer]):
         self.left = size
         self.future = future
 
-    def put(self, index: int, answer: Answer | BaseException) -> None:
-        self.answers[index] = answer
-        self.left -= 1
+    def put(self, first: int, answers: Sequence[Answer | BaseException]) -> None:
+        self.answers[first : first + len(answers)] = answers
+        self.left -= len(answers)
         if self.left == 0 and not self.future.done():
             self.future.set_result(self.answers)  # type: ignore[arg-type] # none is left None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(Generic[Item, Answer]):
+    """Items of one call that may share a transaction: they go into one together."""
+
+    items: Sequence[Item]
+    touches: AbstractSet[Hashable]
+    size: int
+    call: _Call[Answer]
+    first: int  # where in the call they are
 
 
 class Writer(Generic[Item, Answer]):
@@ -48,7 +62,7 @@ class Writer(Generic[Item, Answer]):
         name: str,
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         *,
-        conflicts: Callable[[Item], Iterable[Hashable]],
+        conflicts: Callable[[Item], tuple[Hashable, ...]],
         size: Callable[[Item], int],
         batch_items_max: int,
         batch_bytes_max: int,
@@ -63,7 +77,8 @@ class Writer(Generic[Item, Answer]):
         self._batch_bytes_max = batch_bytes_max
         self._waiting_items_max = waiting_items_max
         self._waiting_bytes_max = waiting_bytes_max
-        self._waiting: deque[tuple[Item, int, _Group[Answer], int]] = deque()
+        self._waiting: deque[_Part[Item, Answer]] = deque()
+        self._waiting_items = 0
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._stopping = False
@@ -78,20 +93,20 @@ class Writer(Generic[Item, Answer]):
             return []
         if self._stopping:
             raise ShuttingDown
-        sizes = [self._size(item) for item in items]
-        total = sum(sizes)
+        call = _Call[Answer](len(items), asyncio.get_running_loop().create_future())
+        parts = self._parts(items, call)
+        size = sum(part.size for part in parts)
         fits = (
-            len(self._waiting) + len(items) <= self._waiting_items_max
-            and self._waiting_bytes + total <= self._waiting_bytes_max
+            self._waiting_items + len(items) <= self._waiting_items_max
+            and self._waiting_bytes + size <= self._waiting_bytes_max
         )
         if self._waiting and not fits:
             raise Overloaded(timedelta(milliseconds=250), self.name)
-        group = _Group[Answer](len(items), asyncio.get_running_loop().create_future())
-        for index, (item, size) in enumerate(zip(items, sizes, strict=True)):
-            self._waiting.append((item, size, group, index))
-        self._waiting_bytes += total
+        self._waiting.extend(parts)
+        self._waiting_items += len(items)
+        self._waiting_bytes += size
         self._wake.set()
-        return await asyncio.shield(group.future)
+        return await asyncio.shield(call.future)
 
     async def submit_one(self, item: Item) -> Answer:
         """Write one item; answer its answer or raise its error."""
@@ -108,29 +123,46 @@ class Writer(Generic[Item, Answer]):
                 await self._wake.wait()
                 continue
             batch = self._take()
-            answers = await self._write_batch([entry[0] for entry in batch])
-            for (_, _, group, index), answer in zip(batch, answers, strict=True):
-                group.put(index, answer)
+            answers = await self._write_batch([item for part in batch for item in part.items])
+            done = 0
+            for part in batch:
+                part.call.put(part.first, answers[done : done + len(part.items)])
+                done += len(part.items)
 
     def stop(self) -> None:
         """Let `run` end once nothing waits."""
         self._stopping = True
         self._wake.set()
 
-    def _take(self) -> list[tuple[Item, int, _Group[Answer], int]]:
+    def _parts(self, items: Sequence[Item], call: _Call[Answer], first: int = 0) -> list[_Part[Item, Answer]]:
+        """The items in their order, halved until those of each part may share a transaction. Mostly all may."""
+        touches = list(map(self._conflicts, items))
+        together = set(chain.from_iterable(touches))
+        size = sum(map(self._size, items))
+        if len(items) == 1 or (
+            len(together) == sum(map(len, touches))
+            and len(items) <= self._batch_items_max
+            and size <= self._batch_bytes_max
+        ):
+            return [_Part(items, together, size, call, first)]
+        middle = len(items) // 2
+        return [*self._parts(items[:middle], call, first), *self._parts(items[middle:], call, first + middle)]
+
+    def _take(self) -> list[_Part[Item, Answer]]:
         """The longest start of what waits that may share a transaction."""
-        batch: list[tuple[Item, int, _Group[Answer], int]] = []
+        batch: list[_Part[Item, Answer]] = []
         touched: set[Hashable] = set()
-        room = self._batch_bytes_max
-        while self._waiting and len(batch) < self._batch_items_max:
-            entry = self._waiting[0]
-            touches = tuple(self._conflicts(entry[0]))
-            if batch and (entry[1] > room or not touched.isdisjoint(touches)):
+        items, size = 0, 0
+        while self._waiting:
+            part = self._waiting[0]
+            items, size = items + len(part.items), size + part.size
+            fits = items <= self._batch_items_max and size <= self._batch_bytes_max
+            if batch and not (fits and touched.isdisjoint(part.touches)):
                 break
-            touched.update(touches)
-            room -= entry[1]
-            self._waiting_bytes -= entry[1]
+            touched.update(part.touches)
             batch.append(self._waiting.popleft())
+            self._waiting_items -= len(part.items)
+            self._waiting_bytes -= part.size
         return batch
 
     async def _write_batch(self, items: Sequence[Item]) -> Sequence[Answer | BaseException]:

@@ -1,18 +1,16 @@
-"""Messages of the worker stream to plain values and back."""
+"""What workers say on their stream, to checked values."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final
 from uuid import UUID
 
-import orjson
-
 from layeron.job.v1 import worker_service_pb2 as pb
-from layeron_job.ids import decode, encode
+from layeron_job.ids import decode
 from layeron_job_server.domain import names
 from layeron_job_server.domain.errors import FieldViolation, InvalidRequest
 from layeron_job_server.domain.run import AttemptStatus
@@ -24,14 +22,11 @@ from layeron_job_server.domain.transitions import (
     ResultInvalid,
     TimedOut,
 )
-from layeron_job_server.operations.attempts import Hold, Refusal, Report, StartAnswer, Verdict
+from layeron_job_server.operations.attempts import Report
 from layeron_job_server.operations.payloads import problem
-from layeron_job_server.store.attempts import Ending, Fence, Grant, StartAsk, Success
+from layeron_job_server.store.attempts import Ending, Fence, StartAsk, Success
 from layeron_job_server.store.open_attempts import Note
 from layeron_job_server.store.sessions import NewSession
-from layeron_job_server.store.tasks import Task
-
-Answer: TypeAlias = pb.StartAnswer | pb.FinishAnswer | pb.HeartbeatAnswer | pb.CancelOrder | pb.Drain
 
 PROTOCOL_VERSION: Final = 1
 ERROR_TYPE_MAX: Final = 255
@@ -47,21 +42,6 @@ _QUEUES_MAX: Final = 32
 _SLOTS_MAX: Final = 100_000
 _OPEN_MAX: Final = 3 * _SLOTS_MAX  # running, waiting for a slot, finished but unanswered
 _NO_UUID = UUID(int=0)
-
-_REFUSALS: Final[Mapping[Refusal, pb.RefusalReason.ValueType]] = {
-    Refusal.FINISHED: pb.REFUSAL_REASON_FINISHED,
-    Refusal.RUNNING: pb.REFUSAL_REASON_RUNNING,
-    Refusal.UNKNOWN_RUN: pb.REFUSAL_REASON_UNKNOWN_RUN,
-}
-_HOLDS: Final[Mapping[Hold, pb.HoldReason.ValueType]] = {
-    Hold.NOT_DUE: pb.HOLD_REASON_NOT_DUE,
-    Hold.PAUSED: pb.HOLD_REASON_PAUSED,
-    Hold.NO_HANDLER: pb.HOLD_REASON_NO_HANDLER,
-}
-_VERDICTS: Final[Mapping[Verdict, pb.FinishVerdict.ValueType]] = {
-    Verdict.RECORDED: pb.FINISH_VERDICT_RECORDED,
-    Verdict.SUPERSEDED: pb.FINISH_VERDICT_SUPERSEDED,
-}
 
 
 @dataclass(slots=True)
@@ -168,49 +148,17 @@ def session_of(hello: Hello) -> NewSession:
     )
 
 
-def start_asks(
-    starts: Sequence[pb.Start], session_id: UUID, epoch: int
-) -> tuple[list[tuple[pb.Start, StartAsk]], list[pb.StartAnswer]]:
-    """The starts that name a run, and the answers to those that do not."""
-    asks: list[tuple[pb.Start, StartAsk]] = []
-    refused: list[pb.StartAnswer] = []
+def start_asks(starts: Sequence[pb.Start], session_id: UUID, epoch: int) -> tuple[list[StartAsk], list[int]]:
+    """The starts that name a run, and the start_ids of those that do not."""
+    asks: list[StartAsk] = []
+    nameless: list[int] = []
     for start in starts:
         run_id = _run_id(start.run_id)
         if run_id is _NO_UUID:
-            refused.append(start_answer(start.start_id, Refusal.UNKNOWN_RUN, {}))
+            nameless.append(start.start_id)
         else:
-            asks.append((start, StartAsk(run_id, session_id, epoch, start.start_id)))
-    return asks, refused
-
-
-def start_answer(start_id: int, answer: StartAnswer, tasks: Mapping[int, Task]) -> pb.StartAnswer:
-    """One answer to a start."""
-    if isinstance(answer, Grant):
-        return pb.StartAnswer(start_id=start_id, grant=_grant(answer, tasks[answer.task_id].name))
-    if isinstance(answer, Refusal):
-        return pb.StartAnswer(start_id=start_id, refusal=pb.Refusal(reason=_REFUSALS[answer]))
-    assert isinstance(answer, Hold)
-    return pb.StartAnswer(start_id=start_id, held=pb.Held(reason=_HOLDS[answer]))
-
-
-def _grant(grant: Grant, task: str) -> pb.Grant:
-    message = pb.Grant(
-        run_id=encode("run", grant.run_id),
-        attempt=grant.attempt,
-        task=task,
-        payload_json=grant.payload,
-        timeout_ms=grant.timeout_ms,
-        counted_attempts=grant.counted,
-        max_attempts=grant.max_attempts,
-        payload_encoding=grant.payload_encoding or "",
-        name=grant.name or "",
-    )
-    message.created_at.FromDatetime(grant.created_at)
-    if grant.labels is not None:
-        message.labels.update(orjson.loads(grant.labels))
-    if grant.trace_context is not None:
-        message.trace_context.update(orjson.loads(grant.trace_context))
-    return message
+            asks.append(StartAsk(run_id, session_id, epoch, start.start_id))
+    return asks, nameless
 
 
 @dataclass(slots=True)
@@ -285,19 +233,6 @@ def _event(outcome: str, failure: pb.Failure, error_type: str) -> tuple[Event, A
     return Failed(error_type, not failure.do_not_retry, retry_after), AttemptStatus.FAILED
 
 
-def finish_answers(start_ids: Sequence[int], verdicts: Sequence[Verdict]) -> list[pb.FinishAnswer]:
-    """The answers to finishes. Without verdicts there are none: the worker reports again."""
-    return [
-        pb.FinishAnswer(start_id=start_id, verdict=_VERDICTS[verdict])
-        for start_id, verdict in zip(start_ids, verdicts, strict=False)
-    ]
-
-
-def superseded(start_ids: Iterable[int]) -> list[pb.FinishAnswer]:
-    """The answers to finishes that name nothing."""
-    return [pb.FinishAnswer(start_id=start_id, verdict=pb.FINISH_VERDICT_SUPERSEDED) for start_id in start_ids]
-
-
 def begun(entries: Sequence[pb.Begun], session_id: UUID) -> list[tuple[Fence, int]]:
     """Which attempts have begun, how many milliseconds ago."""
     return [(Fence(_run_id(entry.run_id), entry.attempt, session_id), _ms(entry.running_ms)) for entry in entries]
@@ -313,36 +248,6 @@ def notes(entries: Sequence[pb.AttemptNote], session_id: UUID) -> list[Note]:
         log_tail = _cut(entry.log_tail, LOG_TAIL_MAX) or None
         kept.append(Note(Fence(_run_id(entry.run_id), entry.attempt, session_id), progress, log_tail))
     return kept
-
-
-def responses(answers: Sequence[Answer], *, bytes_max: int) -> Iterator[pb.WorkResponse]:
-    """The answers in as few messages as their size allows."""
-    response = pb.WorkResponse()
-    room = bytes_max
-    empty = True
-    for answer in answers:
-        size = answer.ByteSize() + 8 if isinstance(answer, pb.StartAnswer) else 64
-        if size > room and not empty:
-            yield response
-            response, room = pb.WorkResponse(), bytes_max
-        match answer:
-            case pb.StartAnswer():
-                response.start_answers.append(answer)
-            case pb.FinishAnswer():
-                response.finish_answers.append(answer)
-            case pb.CancelOrder():
-                response.cancel_orders.append(answer)
-            case pb.HeartbeatAnswer():
-                if response.HasField("heartbeat_answer"):
-                    yield response
-                    response, room = pb.WorkResponse(), bytes_max
-                response.heartbeat_answer.CopyFrom(answer)
-            case pb.Drain():
-                response.drain.CopyFrom(answer)
-        room -= size
-        empty = False
-    if not empty:
-        yield response
 
 
 def _ms(said: int) -> int:

@@ -22,14 +22,15 @@ from layeron_job.ids import encode
 from layeron_job_server.broker import PRIORITIES, Broker, NatsAccess, consumer_name
 from layeron_job_server.domain.errors import DatabaseAway, Overloaded, ShuttingDown
 from layeron_job_server.operations import sessions
-from layeron_job_server.operations.attempts import AttemptWriters, SessionOver, Verdict
+from layeron_job_server.operations.attempts import AttemptWriters, Refusal, SessionOver, Verdict
 from layeron_job_server.operations.sessions import Connected, SessionWriters
 from layeron_job_server.operations.system import System
 from layeron_job_server.operations.writer import Writer
 from layeron_job_server.store import open_attempts
-from layeron_job_server.store.attempts import Fence, Grant
+from layeron_job_server.store.attempts import Fence, Grant, StartAsk
 
 from . import work_messages as messages
+from .answers import Answers, StartAnswer
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,6 @@ Context = grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse]
 _UNANSWERED_BATCHES_MAX = 64
 _AGAIN_SECONDS = 0.25
 _HELLO_SECONDS = 30.0
-_RESPONSE_BYTES_MAX = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class _Stream:
         self._session_id = connected.session_id
         self._epoch = connected.epoch
         self._build = hello.build_id
-        self._answers: list[messages.Answer] = []
+        self._answers = Answers()
         self._wake = asyncio.Event()
         self._over = False
         self._batches: set[asyncio.Task[None]] = set()
@@ -193,10 +193,9 @@ class _Stream:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            answers, self._answers = self._answers, []
             ended, self._ended_batches = self._ended_batches, 0
             try:
-                for response in messages.responses(answers, bytes_max=_RESPONSE_BYTES_MAX):
+                for response in self._answers.messages():
                     await context.write(response)
             except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
                 return  # the worker is gone; it asks again over its next stream
@@ -211,14 +210,12 @@ class _Stream:
 
     def cancel(self, fence: Fence) -> None:
         """Tell the worker to cancel one attempt."""
-        self._say([pb.CancelOrder(run_id=encode("run", fence.run_id), attempt=fence.number)])
+        self._answers.add_cancel(fence)
+        self._wake.set()
 
     def drain(self) -> None:
         """Tell the worker to connect elsewhere."""
-        self._say([pb.Drain()])
-
-    def _say(self, answers: Sequence[messages.Answer]) -> None:
-        self._answers.extend(answers)
+        self._answers.add_drain()
         self._wake.set()
 
     async def _in_background(self, work: Awaitable[None]) -> None:
@@ -241,18 +238,19 @@ class _Stream:
             await asyncio.wait(list(self._batches))
 
     async def _start(self, starts: Sequence[pb.Start]) -> None:
-        asks, refused = messages.start_asks(starts, self._session_id, self._epoch)
-        self._say(refused)
-        while asks and (answers := await self._until_written(self._attempts.start, [ask for _, ask in asks])):
-            tasks = await self._system.tasks.by_ids({answer.task_id for answer in answers if isinstance(answer, Grant)})
-            over = [asked for asked, answer in zip(asks, answers, strict=True) if isinstance(answer, SessionOver)]
-            self._say(
-                [
-                    messages.start_answer(start.start_id, answer, tasks)
-                    for (start, _), answer in zip(asks, answers, strict=True)
-                    if not isinstance(answer, SessionOver)
-                ]
-            )
+        asks, nameless = messages.start_asks(starts, self._session_id, self._epoch)
+        self._answers.add_starts((start_id, Refusal.UNKNOWN_RUN, "") for start_id in nameless)
+        while asks and (answers := await self._until_written(self._attempts.start, asks)):
+            names = await self._system.tasks.names({a.task_id for a in answers if isinstance(a, Grant)})
+            over: list[StartAsk] = []
+            said: list[tuple[int, StartAnswer, str]] = []
+            for ask, answer in zip(asks, answers, strict=True):
+                if isinstance(answer, SessionOver):
+                    over.append(ask)
+                else:
+                    said.append((ask.start_id, answer, names[answer.task_id] if isinstance(answer, Grant) else ""))
+            self._answers.add_starts(said)
+            self._wake.set()
             # Its lease may have run out while the database was away: that ends nothing if it lives.
             if over and await self._beat_once() == pb.HEARTBEAT_VERDICT_SESSION_ENDED:
                 self._session_over()
@@ -262,12 +260,15 @@ class _Stream:
         reports = messages.reports(
             finishes, self._session_id, self._build, result_bytes_max=self._system.settings.result_bytes_max
         )
+        self._answers.add_finishes((start_id, Verdict.SUPERSEDED) for start_id in reports.malformed_ids)
         await self._record(reports.success_ids, self._attempts.succeed, reports.successes)
         await self._record(reports.ending_ids, self._attempts.end, reports.endings)
-        self._say(messages.superseded(reports.malformed_ids))
 
     async def _record(self, start_ids: Sequence[int], writer: Writer[Item, Verdict], reports: Sequence[Item]) -> None:
-        self._say(messages.finish_answers(start_ids, await self._until_written(writer, reports)))
+        """Without verdicts there are no answers: the worker reports again."""
+        verdicts = await self._until_written(writer, reports)
+        self._answers.add_finishes(zip(start_ids, verdicts, strict=False))
+        self._wake.set()
 
     async def _tell(self, request: pb.WorkRequest) -> None:
         begun = messages.begun(request.begun, self._session_id)
@@ -280,7 +281,8 @@ class _Stream:
 
     async def _beat(self, number: int) -> None:
         verdict = await self._beat_once()
-        self._say([pb.HeartbeatAnswer(number=number, verdict=verdict)])
+        self._answers.add_beat(number, verdict)
+        self._wake.set()
         if verdict == pb.HEARTBEAT_VERDICT_SESSION_ENDED:
             self._session_over()
 
@@ -298,8 +300,9 @@ class _Stream:
     def _session_over(self) -> None:
         """The session has ended or goes on elsewhere: the worker must connect again."""
         if not self._over:
-            self._say([pb.HeartbeatAnswer(number=0, verdict=pb.HEARTBEAT_VERDICT_SESSION_ENDED)])
+            self._answers.add_beat(0, pb.HEARTBEAT_VERDICT_SESSION_ENDED)
             self._over = True
+            self._wake.set()
 
     async def _until_written(self, writer: Writer[Item, Answer], items: Sequence[Item]) -> list[Answer]:
         """The answers; submits again while the database is away or too much waits. Nothing once the stream is over."""

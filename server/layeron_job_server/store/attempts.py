@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -22,8 +23,7 @@ from .database import Connection
 from .outbox import Ring
 
 
-@dataclass(frozen=True, slots=True)
-class StartAsk:
+class StartAsk(NamedTuple):
     """A worker asks for the right to run."""
 
     run_id: UUID
@@ -32,8 +32,7 @@ class StartAsk:
     start_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """What a granted worker needs. JSON fields are text."""
 
     run_id: UUID
@@ -98,10 +97,7 @@ async def start(connection: Connection, asks: Sequence[StartAsk]) -> dict[UUID, 
     ordered = sorted(asks, key=lambda ask: ask.run_id.int)
     rows = await connection.fetch(
         _START,
-        [ask.run_id for ask in ordered],
-        [ask.session_id for ask in ordered],
-        [ask.epoch for ask in ordered],
-        [ask.start_id for ask in ordered],
+        *zip(*ordered, strict=True),
         list({ask.session_id for ask in ordered}),
     )
     return {row[0]: Grant(*row) for row in rows}
@@ -167,8 +163,7 @@ async def granted_before(connection: Connection, asks: Sequence[StartAsk]) -> di
     return {row[0]: Grant(*row) for row in rows}
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(NamedTuple):
     """Names one attempt of one session: only its report may end it."""
 
     run_id: UUID
@@ -176,8 +171,7 @@ class Fence:
     session_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(NamedTuple):
     """The report that a handler returned."""
 
     fence: Fence

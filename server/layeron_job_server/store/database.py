@@ -96,6 +96,11 @@ class Database:
             # Its last words were read, its end was not: Postgres has closed it.
             connection.terminate()
             raise asyncpg.InterfaceError(str(error)) from error
+        except asyncpg.InterfaceError as error:
+            if connection.is_closed():
+                raise
+            # Postgres was never asked: an argument does not fit its statement, now or later.
+            raise asyncpg.DataError(str(error)) from error
         finally:
             await pool.release(connection)
 

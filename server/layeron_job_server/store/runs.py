@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from .database import Connection
 from .outbox import Ring
 
 
-@dataclass(frozen=True, slots=True)
-class NewRun:
+class NewRun(NamedTuple):
     """A run to be made, with everything resolved. Exactly one of run_at and delay says when; delay 0 is at once."""
 
     run_id: UUID
@@ -42,8 +41,7 @@ class NewRun:
     actor: str = "caller"
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(NamedTuple):
     """The run was made by this call."""
 
     run_id: UUID
@@ -52,8 +50,7 @@ class Made:
     ring: Ring
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """The key or the run id had been used before, by the run named here."""
 
     run_id: UUID

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Milliseconds = Annotated[int, Field(gt=0, le=86_400_000)]
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
 
     # Worker sessions.
     lease_ms: Milliseconds = 15_000
-    heartbeat_interval_ms: Milliseconds = 3_000
+    heartbeat_interval_ms: Annotated[int, Field(gt=0, le=86_400_000, validate_default=True)] = 3_000
     begin_within_ms: Milliseconds = 2_000
     timeout_grace_ms: Milliseconds = 5_000
     cancel_grace_ms: Milliseconds = 30_000
@@ -65,6 +65,14 @@ class Settings(BaseSettings):
     reconcile_interval_ms: Milliseconds = 1_000
     watch_poll_interval_ms: Milliseconds = 250
     drain_seconds: Annotated[float, Field(gt=0, le=600)] = 5.0
+
+    @field_validator("heartbeat_interval_ms")
+    @classmethod
+    def _lease_outlasts_lost_heartbeats(cls, value: int, info: ValidationInfo) -> int:
+        lease_ms = info.data.get("lease_ms", value * 3)
+        if value * 3 > lease_ms:
+            raise ValueError(f"must be at most a third of lease_ms, which is {lease_ms}")
+        return value
 
     @property
     def look_ahead(self) -> timedelta:

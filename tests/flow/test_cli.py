@@ -195,6 +195,10 @@ async def test_serve_asks_for_the_migration_it_needs(
     assert "as before" in (await run(CLI, "migrate", environment=environment)).out
     wrong = await run(CLI, "serve", environment={**environment, "LAYERON_JOB_LEASE_MS": "soon"})
     assert (wrong.code, "LAYERON_JOB_LEASE_MS" in wrong.err) == (2, True)
+    wrong = await run(CLI, "serve", environment={**environment, "LAYERON_JOB_LEASE_MS": "8000"})
+    assert wrong.code == 2
+    assert "LAYERON_JOB_HEARTBEAT_INTERVAL_MS: " in wrong.err
+    assert "at most a third of lease_ms, which is 8000" in wrong.err
     away = await run(
         CLI, "migrate", environment={**environment, "LAYERON_JOB_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
     )

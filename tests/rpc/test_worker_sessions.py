@@ -111,7 +111,7 @@ async def test_cancel_orders_go_to_the_stream_over_which_the_session_goes_on(
 
 async def test_a_worker_that_is_not_heard_of_for_a_lease_loses_its_attempts(start_server: StartServer) -> None:
     """Promise 3."""
-    server = await start_server(lease_ms=300, reconcile_interval_ms=50)
+    server = await start_server(lease_ms=300, heartbeat_interval_ms=100, reconcile_interval_ms=50)
     async with grpc.aio.insecure_channel(server.address) as channel:
         await register(task_service_pb2_grpc.TaskServiceStub(channel), "work", retry=AT_ONCE)
         jobs: Jobs = job_service_pb2_grpc.JobServiceStub(channel)

@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    ConsumerInfo,
     DeliverPolicy,
     DiscardPolicy,
     RetentionPolicy,
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 PRIORITIES: Final[Mapping[int, str]] = {1: "high", 2: "normal", 3: "low"}
 _PUBLISH_TIMEOUT_SECONDS = 5.0
 _REQUEST_TIMEOUT_SECONDS = 5.0
+_ECHO_SECONDS = 2.0
+_SCHEDULE_LATE = timedelta(seconds=5)
 _SCHEDULE_HEADER = "Nats-Schedule"
 _TARGET_HEADER = "Nats-Schedule-Target"
 
@@ -77,6 +80,7 @@ class Broker:
         self._batches: dict[str, _Batch] = {}
         self._batch_numbers = count(1)
         self._inbox = ""
+        self._suspects: dict[str, int] = {}
         self._clock_ahead = timedelta(0)  # the stream's clock minus ours
         self._on_hint: Callable[[], None] = lambda: None
         self.connects = 0
@@ -122,13 +126,25 @@ class Broker:
             await self._nc.close()
 
     async def check(self) -> None:
-        """Ask NATS for a sign of life; start the connection anew if it looks open but is not. Raises BrokerAway."""
+        """Say something to ourselves by way of NATS; connect anew if it is not heard. Raises BrokerAway.
+
+        Not by flush: in nats-py 2.16 a pong that comes after its timeout ends the read loop, and with no read loop
+        flush finds nothing wrong.
+        """
         if not self._nc.is_connected:
             raise BrokerAway("not connected")
+        number = str(next(self._batch_numbers))
+        echo = self._batches[number] = _Batch(1, asyncio.get_running_loop().create_future())
         try:
-            await self._nc.flush(timeout=2)
-        except (NatsError, OSError, TimeoutError) as error:
+            await self._nc.publish(f"{self._inbox}.{number}.0", b"echo")
+            await asyncio.wait_for(echo.future, _ECHO_SECONDS)
+        except TimeoutError:
+            await self._nc.force_reconnect()
+            raise BrokerAway("connected, but nothing is heard") from None
+        except (NatsError, OSError) as error:
             raise BrokerAway(str(error)) from error
+        finally:
+            del self._batches[number]
 
     async def ensure_stream(self) -> bool:
         """Make the stream if it is missing; True if it was. Notes the stream's clock."""
@@ -152,18 +168,40 @@ class Broker:
         return True
 
     async def ensure_consumers(self, queues: Sequence[tuple[str, str]]) -> int:
-        """Make the missing consumers of these (namespace, queue) pairs; answer how many were missing."""
+        """Make the consumers of these (namespace, queue) pairs that are missing or stranded; answer how many were."""
         if not queues:
             return 0
-        there = await self._consumer_names()
+        there = await self._consumers()
         made = 0
         for namespace, queue in queues:
             for priority in PRIORITIES.values():
                 name = consumer_name(namespace, queue, priority)
-                if name not in there:
-                    await self._make_consumer(name, f"{self._prefix}.deliver.{namespace}.{queue}.{priority}.>")
-                    made += 1
+                if name in there:
+                    if not await self._is_stranded(there[name]):
+                        continue
+                    log.warning("the consumer %s has passed by what it never delivered", name)
+                    await self._api(partial(_delete_consumer, self.stream, name))
+                await self._make_consumer(name, f"{self._prefix}.deliver.{namespace}.{queue}.{priority}.>")
+                made += 1
         return made
+
+    async def _is_stranded(self, consumer: ConsumerInfo) -> bool:
+        """Whether it claims twice to have nothing left, although the stream holds a message that it has passed by.
+
+        A nats-server that was killed or ran out of disk may forget that it deleted what was acknowledged, or that it
+        did not deliver it; to work queues such messages are lost, until their consumer begins anew.
+        """
+        first = None
+        if not consumer.num_pending and not consumer.num_ack_pending:
+            first = await self._first_of(consumer.config.filter_subject or "")
+        if first is None or consumer.ack_floor is None or first > consumer.ack_floor.stream_seq:
+            self._suspects.pop(consumer.name, None)
+            return False
+        if self._suspects.get(consumer.name) != first:
+            self._suspects[consumer.name] = first
+            return False
+        del self._suspects[consumer.name]
+        return True
 
     async def backlog(self, namespace: str, queue: str, priority: int) -> int:
         """How many rings one consumer has that are not acknowledged."""
@@ -212,14 +250,22 @@ class Broker:
         return batch.taken
 
     async def present(self, publications: Sequence[Publication]) -> set[str]:
-        """Which of the deliver and schedule subjects of these rings the stream holds, at most 500 rings."""
+        """Which of the deliver and schedule subjects of these rings the stream holds, at most 500 rings.
+
+        A schedule whose time has passed is not among them: a nats-server that was killed may never come back to it.
+        """
         return await self._last_of(
             [subject for ring in publications for subject in (ring.subject, ring.schedule_subject)]
         )
 
-    async def rung_run_ids(self) -> set[str]:
-        """The run ids of everything the stream holds: of 100,000 in 0.15 s."""
-        return {subject[subject.rfind(".") + 1 :] for subject in await self._subjects()}
+    async def rung_run_ids(self) -> tuple[set[str], set[str]]:
+        """The run ids of all deliveries and of all schedules the stream holds: of 100,000 in 0.15 s."""
+        deliveries: set[str] = set()
+        schedules: set[str] = set()
+        schedule = f"{self._prefix}.schedule."
+        for subject in await self._subjects():
+            (schedules if subject.startswith(schedule) else deliveries).add(subject[subject.rfind(".") + 1 :])
+        return deliveries, schedules
 
     def on_cancel_hint(self, look: Callable[[], None]) -> None:
         """Call `look` when some server says that a running run is to be canceled."""
@@ -237,12 +283,14 @@ class Broker:
         """The subjects that have a message, by one direct get of all of them."""
         found: set[str] = set()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        late = f"@at {_rfc3339(datetime.now(UTC) + self._clock_ahead - _SCHEDULE_LATE)}"
 
         async def on_message(message: Msg) -> None:
             headers = message.headers or {}
             subject = headers.get("Nats-Subject")
             if subject is not None:
-                found.add(subject)
+                if headers.get(_SCHEDULE_HEADER, late) >= late:  # both in UTC, to the microsecond
+                    found.add(subject)
             elif not done.done():
                 if headers.get("Status") in ("204", "404"):
                     done.set_result(None)
@@ -275,13 +323,7 @@ class Broker:
 
     async def _stream_info(self, **wanted: object) -> dict[str, Any] | None:
         """The stream's info as JetStream tells it, or None if there is no such stream."""
-        if not self._nc.is_connected:
-            raise BrokerAway("not connected")
-        subject, request = f"$JS.API.STREAM.INFO.{self.stream}", orjson.dumps(wanted) if wanted else b""
-        try:
-            answer = await self._nc.request(subject, request, timeout=_REQUEST_TIMEOUT_SECONDS)
-        except (NatsError, OSError, TimeoutError) as error:
-            raise BrokerAway(str(error)) from error
+        answer = await self._request(f"$JS.API.STREAM.INFO.{self.stream}", orjson.dumps(wanted) if wanted else b"")
         info: dict[str, Any] = orjson.loads(answer.data)
         if "error" not in info:
             return info
@@ -289,13 +331,28 @@ class Broker:
             return None
         raise BrokerAway(str(info["error"].get("description")))
 
-    async def _consumer_names(self) -> set[str]:
-        names: set[str] = set()
+    async def _first_of(self, subjects: str) -> int | None:
+        """The sequence of the first message with such a subject, or None."""
+        request = orjson.dumps({"seq": 1, "next_by_subj": subjects})
+        message = await self._request(f"$JS.API.DIRECT.GET.{self.stream}", request)
+        sequence = (message.headers or {}).get("Nats-Sequence")
+        return None if sequence is None else int(sequence)
+
+    async def _request(self, subject: str, body: bytes) -> Msg:
+        if not self._nc.is_connected:
+            raise BrokerAway("not connected")
+        try:
+            return await self._nc.request(subject, body, timeout=_REQUEST_TIMEOUT_SECONDS)
+        except (NatsError, OSError, TimeoutError) as error:
+            raise BrokerAway(str(error)) from error
+
+    async def _consumers(self) -> dict[str, ConsumerInfo]:
+        there: dict[str, ConsumerInfo] = {}
         while True:
-            page = await self._api(partial(_consumer_page, self.stream, len(names)))
-            names.update(info.name for info in page)
+            page = await self._api(partial(_consumer_page, self.stream, len(there)))
+            there.update({info.name: info for info in page})
             if len(page) < 256:  # a page of the JetStream API
-                return names
+                return there
 
     async def _make_consumer(self, name: str, subjects: str) -> None:
         config = ConsumerConfig(
@@ -357,6 +414,10 @@ class _Batch:
 async def _consumer_page(stream: str, offset: int, jetstream: Any) -> list[Any]:
     page: list[Any] = await jetstream.consumers_info(stream, offset=offset)
     return page
+
+
+async def _delete_consumer(stream: str, name: str, jetstream: Any) -> None:
+    await jetstream.delete_consumer(stream, name)
 
 
 def consumer_name(namespace: str, queue: str, priority: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from .records import EPOCH, Dump
 from .system import LEASE_MS, System
 
 _LOOK_SECONDS: Final = 0.25
+_NATS_ERRORS: Final = (AssertionError, NatsError, OSError, TimeoutError)  # nats-py asserts what a server says first
 
 # Rows that an idle system does not have.
 _LEFT: Final = {
@@ -56,7 +57,7 @@ async def quiet_within(system: System, seconds: float) -> bool:
         try:
             if not any((await left(system)).values()):
                 return True
-        except (asyncpg.PostgresError, AssertionError, NatsError, OSError, TimeoutError):
+        except (asyncpg.PostgresError, OSError, TimeoutError):
             pass  # not up again yet
         await asyncio.sleep(_LOOK_SECONDS)
     return False
@@ -70,10 +71,13 @@ async def left(system: System) -> dict[str, int]:
         counts["open runs"] = await connection.fetchval("select count(*) from open_runs")
     finally:
         await connection.close()
-    async with _jetstream(system) as jetstream:
-        counts["deliveries"] = (await jetstream.stream_info(STREAM)).state.messages
-        consumers = await jetstream.consumers_info(STREAM)
-        counts["unacknowledged"] = sum(consumer.num_ack_pending or 0 for consumer in consumers)
+    try:
+        async with _jetstream(system) as jetstream:
+            counts["deliveries"] = (await jetstream.stream_info(STREAM)).state.messages
+            consumers = await jetstream.consumers_info(STREAM)
+            counts["unacknowledged"] = sum(consumer.num_ack_pending or 0 for consumer in consumers)
+    except _NATS_ERRORS:
+        counts["streams that do not answer"] = 1
     return counts
 
 
@@ -92,10 +96,12 @@ async def dump(system: System, clock: Sequence[tuple[int, int]]) -> Dump:
 
 async def _stream(system: System) -> dict[str, Any]:
     """What waits in the stream, by subject, and how its consumers stand."""
-    async with _jetstream(system) as jetstream:
-        info = await jetstream.stream_info(STREAM, subjects_filter=">")
-        consumers = await jetstream.consumers_info(STREAM)
-        return {"subjects": info.state.subjects or {}, "consumers": [str(consumer) for consumer in consumers]}
+    with suppress(*_NATS_ERRORS):
+        async with _jetstream(system) as jetstream:
+            info = await jetstream.stream_info(STREAM, subjects_filter=">")
+            consumers = await jetstream.consumers_info(STREAM)
+            return {"subjects": info.state.subjects or {}, "consumers": [str(consumer) for consumer in consumers]}
+    return {}
 
 
 @asynccontextmanager

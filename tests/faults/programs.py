@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .records import CRASH_EXIT, Life
@@ -69,13 +69,10 @@ class Program:
 
     def tell(self, what: signal.Signals) -> None:
         """Send a signal, if it runs."""
-        if self.pid:
+        if self._process is not None:
             self._told = self._told or what in (signal.SIGKILL, signal.SIGTERM)
-            os.kill(self.pid, what)
-
-    def expect_end(self) -> None:
-        """Its end, whenever it comes, is our doing."""
-        self._told = True
+            with suppress(ProcessLookupError):  # it has ended, and `_keep` is about to see that
+                self._process.send_signal(what)
 
     async def ended(self, seconds: float) -> bool:
         """Wait until the process that runs now has ended; False if it still runs after so many seconds."""

@@ -20,6 +20,7 @@ def table(trials: Sequence[Trial]) -> str:
     rows += [("attempts", _counts(Counter(a["status"] for t in trials for a in t.evidence.dump.attempts)))]
     rows += [("runs", _counts(Counter(r["status"] for t in trials for r in t.evidence.dump.ended_runs)))]
     rows += [(f"**{rule}**", str(sum(len(trial.findings[rule]) for trial in trials))) for rule in RULES]
+    rows.append(("handlers that returned in vain", str(sum(map(_in_vain, trials)))))
     drains = [trial.evidence.dump.drain_seconds for trial in trials]
     rows.append(("longest drain", "not drained" if None in drains else f"{max(filter(None, drains)):.1f} s"))
     rows.append(("longest start lag", f"{max(map(_start_lag_seconds, trials)):.1f} s"))
@@ -65,6 +66,14 @@ def _kind(kind: str, detail: str) -> str:
 
 def _counts(counts: Counter[str]) -> str:
     return ", ".join(f"{what} {number}" for what, number in sorted(counts.items()))
+
+
+def _in_vain(trial: Trial) -> int:
+    """Handlers that returned and were not told to stop by their timeout, and whose attempt is no success all the same:
+    what is done again because a report did not arrive in time."""
+    facts = Facts(trial.evidence)
+    ends = ((handler.how, facts.attempt.get((handler.run_id, handler.attempt))) for handler in facts.handlers)
+    return sum(how == "returned" and row is not None and row["status"] in ("interrupted", "lost") for how, row in ends)
 
 
 def _start_lag_seconds(trial: Trial) -> float:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from layeron_job import Client, Exponential, Item, Retry
-from layeron_job.errors import REASONS, JobError
+from layeron_job.errors import REASONS, DeadlineExceeded, InternalError, JobError, Overloaded, Unavailable
 
 from .plan import CLIENTS, PAUSABLE, Call
 from .records import EPOCH, Answered, Asked, Operation, Outcome
@@ -26,8 +26,8 @@ POLICIES: Final[Mapping[str, Retry]] = {
 _CLIENT_SECONDS: Final = 4.0
 _AGAIN_SECONDS: Final = 0.3
 _REPEATS_MAX: Final = 4
-# A client that was told one of these knows nothing: in an earlier try of the same call it may have been done.
-_INDEFINITE: Final = frozenset({"DATABASE_UNAVAILABLE", "OVERLOADED", "INTERNAL"})
+# A client that was told one of these knows nothing: an earlier try of the same call may have been successful.
+_INDEFINITE: Final = (Unavailable, DeadlineExceeded, Overloaded, InternalError)
 
 
 class Workload:
@@ -69,7 +69,7 @@ class Workload:
             answers = await _answers(self._clients[name], call)
         except JobError as error:
             reason = error.reason or error.code.name
-            outcome = "fail" if error.reason in REASONS and error.reason not in _INDEFINITE else "unknown"
+            outcome = "fail" if error.reason in REASONS and not isinstance(error, _INDEFINITE) else "unknown"
         operation = Operation(
             call.kind, name, began_ns, time.monotonic_ns(), outcome, reason, call.asked, answers, call.target
         )

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
+import asyncpg
 import pytest
 
 from layeron_job_server.domain.errors import DatabaseAway
+from layeron_job_server.embedded import Postgres
+from layeron_job_server.store import database as database_module
+from layeron_job_server.store.database import Connection, Database
 from support import eventually
 from support.core import Core, open_core
 from support.ledger import Ledger
@@ -71,6 +77,64 @@ async def test_a_commit_whose_fate_cannot_be_learnt_is_answered_with_database_aw
     assert await ledger.numbers() == [1, 2]
     proxy.refusing = False
     assert await ledger.write(3) == "wrote 3"
+
+
+@pytest.mark.parametrize("crash", ["of PostgreSQL", "of one of its processes"])
+async def test_a_crash_may_give_a_transactions_number_to_another_which_is_not_taken_for_it(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, crash: str
+) -> None:
+    """Promise 1: a run that is answered is there."""
+    monkeypatch.setattr(database_module, "_SETTLE_TRIES", 1_000)
+    monkeypatch.setattr(database_module, "_SETTLE_WAIT_SECONDS", 0.02)
+    outside = await asyncpg.connect(postgres_server.url)
+    await outside.execute("create table numbers (number int)")
+    await outside.execute("alter system set wal_writer_delay = '10s'")  # or it might write what is to be lost
+    await outside.execute("select pg_reload_conf()")
+    xids: list[str] = []
+
+    async def insert(connection: Connection) -> str:
+        await connection.execute("insert into numbers values (1)")
+        xids.append(await connection.fetchval("select pg_current_xact_id()::text"))
+        proxy.refusing = True  # but for this connection
+        return "wrote 1"
+
+    async with open_proxy(postgres_server.url) as proxy:
+        database = Database(proxy.url)
+        await database.read(lambda c: c.fetchval("select 1"))
+        await outside.execute("checkpoint")
+        proxy.cuts = [Cut.BEFORE_COMMIT]
+        writing = asyncio.create_task(database.write(insert))
+        await eventually(lambda: not proxy.cuts)
+        if crash == "of PostgreSQL":
+            await postgres_server.kill()
+            await postgres_server.restart()
+        else:
+            os.kill(outside.get_server_pid(), signal.SIGKILL)
+        await eventually(lambda: _answers(postgres_server.url), seconds=20)
+        other = await asyncpg.connect(postgres_server.url)
+        await eventually(lambda: _has_committed(other, xids[0]))
+        proxy.refusing = False
+        with pytest.raises(DatabaseAway):
+            await writing
+        assert await other.fetchval("select count(*) from numbers") == 0
+        await other.close()
+        await database.close()
+
+
+async def _answers(url: str) -> bool:
+    try:
+        connection = await asyncpg.connect(url)
+    except (OSError, asyncpg.PostgresError):
+        return False
+    await connection.close()
+    return True
+
+
+async def _has_committed(connection: Connection, xid: str) -> bool:
+    """Commit something; whether the transaction of this number is among what was committed by now."""
+    await connection.execute("select pg_current_xact_id()")
+    status: str = await connection.fetchval("select pg_xact_status($1::text::xid8)", xid)
+    return status == "committed"
 
 
 async def test_a_lost_answer_to_a_read_only_commit_loses_nothing(ledger: Ledger, proxy: Proxy) -> None:

@@ -178,6 +178,22 @@ async def test_after_a_cancel_request_the_attempt_keeps_its_true_outcome_and_the
     assert await core.value("select count(*) from cancel_requests") == 0
 
 
+async def test_a_success_that_meets_a_cancel_under_way_leaves_no_request_behind(core: Core, worker: Worker) -> None:
+    """Promise 8."""
+    run_id = await core.enqueue()
+    grant = await worker.grant(run_id)
+    async with core.database.connection() as connection:
+        canceling = connection.transaction()
+        await canceling.start()
+        await open_attempts.request_cancel(connection, [run_id], note="enough", actor="caller")
+        succeeding = asyncio.create_task(worker.succeed(grant))
+        await core.until_blocked()
+        await canceling.commit()
+    assert await succeeding is Verdict.RECORDED
+    assert await core.value("select count(*) from cancel_requests") == 0
+    assert (await core.look(run_id)).status == "succeeded"
+
+
 async def test_a_cancel_that_nobody_asked_for_is_a_failure_and_fails_no_neighbour(core: Core, worker: Worker) -> None:
     odd, neighbour = await worker.grant(await core.enqueue()), await worker.grant(await core.enqueue())
     reports = [

@@ -52,7 +52,7 @@ def _text(value: str, chance: Random) -> str:
 def _number(value: float, chance: Random) -> str:
     ways = [repr(value), f"{value:.17e}", f"{value:.17E}"]
     if float(value).is_integer() and abs(value) < 2**53:
-        ways += [str(int(value)), f"{int(value)}.0", f"{int(value)}e0", f"{int(value)}0e-1"]
+        ways += [str(int(value)), f"{int(value)}.0", f"{int(value)}e0", f"{int(value) * 10}e-1"]
     return chance.choice(ways)
 
 

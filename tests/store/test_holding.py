@@ -88,6 +88,19 @@ async def test_only_what_is_parked_for_a_task_that_is_not_paused_is_released(cor
     assert {ring.run_id for ring in await take_due(core)} == {mine, unhandled}
 
 
+async def test_a_run_that_only_the_wrong_worker_heard_of_is_rung_again_after_a_second(core: Core) -> None:
+    """While workers of two builds share a queue, the old ones must not keep new tasks waiting."""
+    await core.register("other")
+    able, unable = await core.worker("work"), await core.worker("other")
+    run_id = await core.enqueue()
+    await core.pass_time(HOUR)
+    assert await unable.start(run_id) is Hold.NO_HANDLER
+    assert await ring_in(core, run_id) == pytest.approx(1, abs=0.5)
+    await able.say_goodbye()
+    assert await unable.start(run_id) is Hold.NO_HANDLER
+    assert await ring_in(core, run_id) == pytest.approx(60, abs=0.5)
+
+
 async def test_pause_and_resume_with_ten_thousand_waiting_runs_lose_nobody(core: Core, worker: Worker) -> None:
     runs = await core.enqueue_many(10_000)
     await core.pause()

@@ -49,6 +49,20 @@ async def _today(core: Core) -> date:
     return today
 
 
+async def test_a_cancel_request_that_a_crash_left_behind_is_forgotten_and_no_other(core: Core, worker: Worker) -> None:
+    running, ended, recently = await core.enqueue_many(3)
+    for run_id in (running, ended, recently):
+        await worker.grant(run_id)
+        await core.request_cancel(run_id)
+    async with core.database.connection() as connection:
+        await connection.execute("delete from open_runs where run_id = any($1)", [ended, recently])
+        await connection.execute(
+            "update cancel_requests set requested_at = now() - interval '2 minutes' where run_id <> $1", recently
+        )
+    await reconciler.tidy_once(core.system)
+    assert {row[0] for row in await core.fetch("select run_id from cancel_requests")} == {running, recently}
+
+
 async def test_transitions_of_each_of_the_coming_days_get_a_partition_of_their_own(core: Core) -> None:
     today = await _today(core)
     assert await core.database.write(maintenance.make_partitions) == 7

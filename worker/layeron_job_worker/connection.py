@@ -22,6 +22,11 @@ logger = logging.getLogger("layeron_job_worker")
 ADDRESS_VARIABLE = "LAYERON_JOB_ADDRESS"
 DEFAULT_ADDRESS = "localhost:7233"
 _REGISTER_TIMEOUT_SECONDS = 10.0
+_SERVER_AWAY = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,  # it is there, and too busy
+)
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -148,8 +153,10 @@ async def register(
     handlers: Sequence[TaskHandler],
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
-    """Tell the server of the tasks, once at process start. Waits for a server that is away; raises WorkerError for any
-    other refusal."""
+    """Tell the server of the tasks, once at process start.
+
+    Waits for a server that is away or too busy; raises WorkerError for any other refusal.
+    """
     request = task_service_pb2.RegisterTasksRequest(namespace=namespace, tasks=[h.to_proto() for h in handlers])
     backoff = Backoff()
     while True:
@@ -159,7 +166,7 @@ async def register(
             await stub.RegisterTasks(request, timeout=_REGISTER_TIMEOUT_SECONDS)
             return
         except grpc.aio.AioRpcError as error:
-            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            if error.code() not in _SERVER_AWAY:
                 names = ", ".join(h.name for h in handlers)
                 raise WorkerError(
                     f"the server refused to register the tasks {names}: {error.code().name}: {error.details()}"

@@ -121,7 +121,9 @@ func (w *Worker) register(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded {
+		switch status.Code(err) {
+		case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
+		default:
 			return fmt.Errorf("the server refused to register the tasks %s: %w", strings.Join(w.taskNames, ", "), err)
 		}
 		w.logger.Warn("no server to register tasks with", slog.String("address", address), slog.Any("error", err))

@@ -173,9 +173,19 @@ async def _audit_slice(system: System, broker: Broker, after: Cursor) -> tuple[i
 
 async def _missing(system: System, broker: Broker, rings: Sequence[Ring]) -> list[Ring]:
     """Those of these rings that the stream does not hold. It is asked for a few, and has all listed for many."""
-    if len(rings) > _ASKED_ONE_BY_ONE_MAX:
-        rung = await broker.rung_run_ids()
-        return [ring for ring in rings if encode("run", ring.run_id) not in rung]
+    if len(rings) <= _ASKED_ONE_BY_ONE_MAX:
+        return await _absent(system, broker, rings)
+    delivered, scheduled = await broker.rung_run_ids()
+    waiting = [(encode("run", ring.run_id), ring) for ring in rings]
+    waiting = [(run_id, ring) for run_id, ring in waiting if run_id not in delivered]
+    missing = [ring for run_id, ring in waiting if run_id not in scheduled]
+    doubtful = [ring for run_id, ring in waiting if run_id in scheduled]
+    for first in range(0, len(doubtful), _ASKED_ONE_BY_ONE_MAX):
+        missing += await _absent(system, broker, doubtful[first : first + _ASKED_ONE_BY_ONE_MAX])
+    return missing
+
+
+async def _absent(system: System, broker: Broker, rings: Sequence[Ring]) -> list[Ring]:
     publications, known = await publications_of(system, broker, rings, now=datetime.now(UTC))
     present = await broker.present(publications) if publications else set()
     return [
@@ -186,9 +196,10 @@ async def _missing(system: System, broker: Broker, rings: Sequence[Ring]) -> lis
 
 
 async def tidy_once(system: System) -> None:
-    """Forget lapsed keys and long-ended sessions, and make the coming days' partitions."""
+    """Forget lapsed keys, left-over cancel requests and long-ended sessions, and make the coming days' partitions."""
     while await system.database.write(lambda c: maintenance.forget_lapsed_keys(c, limit=_SLICE)) == _SLICE:
         pass
+    await system.database.write(maintenance.forget_ended_cancels)
     await system.database.write(lambda c: sessions.prune(c, ended_before=_KEPT_SESSIONS, limit=_SLICE))
     await system.database.write(maintenance.make_partitions)
 

@@ -206,13 +206,11 @@ with reported as (
   select run_id, seq + 1, task_id, 'succeeded', attempt, 'SUCCEEDED', session_id from ended
 ), unnoted as (
   delete from attempt_notes n using ended e where n.run_id = e.run_id
-), uncanceled as (
-  delete from cancel_requests c using ended e where e.cancel_requested_at is not null and c.run_id = e.run_id
 ), released as (
   delete from idempotency_keys k using ended e join runs r on r.run_id = e.run_id
   where e.releases_key and k.task_id = r.task_id and k.key = r.idempotency_key and k.run_id = e.run_id
 )
-select run_id from ended
+select run_id, cancel_requested_at is not null from ended
 """  # noqa: S608 (constants of the domain)
 
 
@@ -221,14 +219,12 @@ async def succeed(connection: Connection, reports: Sequence[Success]) -> set[UUI
     ordered = sorted(reports, key=lambda report: report.fence.run_id.int)
     rows = await connection.fetch(
         _SUCCEED,
-        [report.fence.run_id for report in ordered],
-        [report.fence.number for report in ordered],
-        [report.fence.session_id for report in ordered],
-        [report.result for report in ordered],
-        [report.ran_ms for report in ordered],
-        [report.worker_build for report in ordered],
-        [report.log_tail for report in ordered],
+        *zip(*[report.fence for report in ordered], strict=True),
+        *zip(*[report[1:] for report in ordered], strict=True),
     )
+    canceled = [row[0] for row in rows if row[1]]
+    if canceled:  # in a statement of its own, which sees a request that was made while the first waited for its run
+        await connection.execute("delete from cancel_requests where run_id = any($1)", canceled)
     return {row[0] for row in rows}
 
 

@@ -49,6 +49,19 @@ _READ_TRIES: Final = 2
 _SETTLE_TRIES: Final = 20
 _SETTLE_WAIT_SECONDS = 0.25
 
+# A transaction is known again by its number, as long as Postgres has not crashed: what was not yet on disk is then gone
+# with its number, and another may be given the same. A crash shows in the start of the postmaster or, where that
+# lived on, in counters that begin anew, and a fail-over in the timeline.
+_MARK = """
+select pg_current_xact_id_if_assigned()::text as xid, now() as began_at,
+  left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) as timeline
+"""
+_FATE = """
+select greatest(pg_postmaster_start_time(), (select stats_reset from pg_stat_wal)) > $2
+    or left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) <> $3 as crashed,
+  pg_xact_status($1::text::xid8) as status
+"""
+
 
 def sqlalchemy_url(url: str) -> str:
     """The same database for SQLAlchemy's asyncpg dialect, which the migrations use."""
@@ -175,7 +188,7 @@ class Database:
             return await work(connection)
 
     async def _write_once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        xid: str | None = None
+        mark: asyncpg.Record | None = None
         answer: T
         try:
             async with self.connection() as connection:
@@ -183,7 +196,7 @@ class Database:
                 await transaction.start()
                 try:
                     answer = await work(connection)
-                    xid = await connection.fetchval("select pg_current_xact_id_if_assigned()::text")
+                    mark = await connection.fetchrow(_MARK)
                 except BaseException:
                     if not connection.is_closed():
                         await transaction.rollback()
@@ -191,20 +204,22 @@ class Database:
                 await transaction.commit()
                 return answer
         except CONNECTION_ERRORS:
-            if xid is None:  # COMMIT was never sent, or there was nothing to write
+            if mark is None or mark["xid"] is None:  # COMMIT was never sent, or there was nothing to write
                 raise
-            if await self._was_committed(xid):
+            if await self._was_committed(mark):
                 return answer
             raise
 
-    async def _was_committed(self, xid: str) -> bool:
+    async def _was_committed(self, mark: asyncpg.Record) -> bool:
         """What became of a transaction whose COMMIT was not answered. Raises DatabaseAway if it cannot be told."""
         for _ in range(_SETTLE_TRIES):
             try:
                 async with self.connection() as connection:
-                    status = await connection.fetchval("select pg_xact_status($1::text::xid8)", xid)
-                if status != "in progress":
-                    return bool(status == "committed")
+                    fate = await connection.fetch(_FATE, *mark)
+                if fate[0]["crashed"]:
+                    break
+                if fate[0]["status"] != "in progress":
+                    return bool(fate[0]["status"] == "committed")
             except (*CONNECTION_ERRORS, Overloaded):
                 pass
             await asyncio.sleep(_SETTLE_WAIT_SECONDS)

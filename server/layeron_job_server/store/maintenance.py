@@ -22,6 +22,17 @@ async def forget_lapsed_keys(connection: Connection, *, limit: int) -> int:
     return int(tag.rpartition(" ")[2])
 
 
+_FORGET_ENDED_CANCELS = """
+delete from cancel_requests c
+where c.requested_at < now() - interval '1 minute' and not exists (select from open_runs o where o.run_id = c.run_id)
+"""
+
+
+async def forget_ended_cancels(connection: Connection) -> None:
+    """Delete cancel requests of runs that have ended: a server that dies after an ending leaves them there."""
+    await connection.execute(_FORGET_ENDED_CANCELS)
+
+
 async def make_partitions(connection: Connection) -> int:
     """Make the partitions of transitions for the coming days; answer how many were missing.
 

@@ -151,6 +151,10 @@ insert into outbox (run_id, queue_id, priority, task_id, attempt, generation, de
 select o.run_id, r.queue_id, r.priority, o.task_id, o.attempt + 1, 1, o.due_at,
   case
     when t.paused_at is not null then 'infinity'
+    when h.no_handler and exists (
+      select from worker_sessions s
+      where s.ended_at is null and s.lease_expires_at > now() and o.task_id = any(s.task_ids)
+    ) then now() + interval '1 second'
     when h.no_handler then now() + least(greatest((now() - o.due_at) / 2, interval '1 second'), interval '60 seconds')
     else greatest(o.due_at - $4::interval, now() + interval '2 seconds')
   end,
@@ -172,8 +176,8 @@ async def hold(connection: Connection, held: Sequence[tuple[UUID, int, bool]], *
     """Put back runs that may not start now, each (run, task, no handler there).
 
     Paused ones are parked until the task is resumed. Those no worker has a handler for are rung again after half as
-    long as they are overdue, 1 to 60 s. The others are rung when due: those within the look-ahead are answered, to be
-    rung after the commit.
+    long as they are overdue, 1 to 60 s; after 1 s if only this worker has none. The others are rung when due: those
+    within the look-ahead are answered, to be rung after the commit.
     """
     rows = await connection.fetch(
         _HOLD,

@@ -63,9 +63,7 @@ async def _ours(stack: Stack, args: argparse.Namespace) -> dict[str, float]:
     figures["enqueue_unary_per_s"] = await _rate(args.unary, _enqueue_unary(stack, args.unary))
     figures["enqueue_batch_per_s"] = await _rate(args.runs, _enqueue_batches(stack, args.runs))
     waiting = args.unary + args.runs
-    cpu = _cpu_seconds(stack)
-    figures["drain_per_s"] = await _drain(stack, waiting)
-    figures.update(_cpu_per_run(stack, cpu, waiting))
+    figures.update(await _drain(stack, waiting))
     figures.update(await _latency(stack, args))
     ended = await stack.ended()
     began = time.perf_counter()
@@ -104,14 +102,15 @@ async def _enqueue_batches(stack: Stack, count: int) -> None:
         await stack.jobs.EnqueueBatch(pb.EnqueueBatchRequest(items=items))
 
 
-async def _drain(stack: Stack, waiting: int) -> float:
-    """Runs per second from the first ended run to the last, everything having waited before the worker started."""
+async def _drain(stack: Stack, waiting: int) -> dict[str, float]:
+    """From the first ended run to the last, everything having waited before the worker started."""
     await stack.start_worker()
     while (first := await stack.ended()) == 0:
         await asyncio.sleep(_POLL_SECONDS)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), _cpu_seconds(stack)
     await _until_ended(stack, waiting)
-    return (waiting - first) / (time.perf_counter() - began)
+    per_s = (waiting - first) / (time.perf_counter() - began)
+    return {"drain_per_s": per_s, **_cpu_per_run(stack, cpu, waiting - first)}
 
 
 async def _until_ended(stack: Stack, count: int) -> None:

@@ -7,21 +7,24 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
 import nats
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from layeron_job.ids import encode
 
 from .faults import STREAM
-from .records import EPOCH, Dump
-from .system import LEASE_MS, System
+from .records import EPOCH, OVERDUE_SCHEDULES, Dump
+from .system import LEASE_MS, PREFIX, System
 
 _LOOK_SECONDS: Final = 0.25
+_SCHEDULES: Final = f"{PREFIX}.schedule."
+_LATE: Final = timedelta(seconds=5)
 _NATS_ERRORS: Final = (AssertionError, NatsError, OSError, TimeoutError)  # nats-py asserts what a server says first
 
 # Rows that an idle system does not have.
@@ -51,11 +54,14 @@ _ROWS: Final = {
 
 
 async def quiet_within(system: System, seconds: float) -> bool:
-    """Wait until no run is open and nothing is owed; False if it is not so within the time."""
+    """Wait until no run is open and nothing is owed; False if it is not so within the time.
+
+    Overdue schedules are not waited for: whether they may be there is for the checker to say.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if not any((await left(system)).values()):
+            if not any(number for what, number in (await left(system)).items() if what != OVERDUE_SCHEDULES):
                 return True
         except (asyncpg.PostgresError, OSError, TimeoutError):
             pass  # not up again yet
@@ -73,12 +79,27 @@ async def left(system: System) -> dict[str, int]:
         await connection.close()
     try:
         async with _jetstream(system) as jetstream:
-            counts["deliveries"] = (await jetstream.stream_info(STREAM)).state.messages
+            subjects = (await jetstream.stream_info(STREAM, subjects_filter=">")).state.subjects or {}
+            schedules = [subject for subject in subjects if subject.startswith(_SCHEDULES)]
+            overdue = sum([await _is_overdue(jetstream, subject) for subject in schedules])
             consumers = await jetstream.consumers_info(STREAM)
+            counts["deliveries"] = len(subjects) - len(schedules)
+            counts["schedules"] = len(schedules) - overdue
+            counts[OVERDUE_SCHEDULES] = overdue
             counts["unacknowledged"] = sum(consumer.num_ack_pending or 0 for consumer in consumers)
     except _NATS_ERRORS:
         counts["streams that do not answer"] = 1
     return counts
+
+
+async def _is_overdue(jetstream: JetStreamContext, schedule: str) -> bool:
+    """Whether a schedule of the stream should have fired a while ago. One that is gone by now has."""
+    try:
+        message = await jetstream.get_last_msg(STREAM, schedule, direct=True)
+    except NotFoundError:
+        return False
+    _, _, at = (message.headers or {})["Nats-Schedule"].partition("@at ")
+    return datetime.fromisoformat(at) < datetime.now(UTC) - _LATE
 
 
 async def dump(system: System, clock: Sequence[tuple[int, int]]) -> Dump:

@@ -146,6 +146,11 @@ class Facts:
                     due_us = max(row["created_us"] + asked.delay_ms * 1000, asked.run_at_us or 0)
         return due_us
 
+    @property
+    def nats_forgot_schedules(self) -> bool:
+        """Whether nats-server lost some of its own state, and with it, maybe, that schedules are to fire."""
+        return any(f.kind in ("kill nats", "roll back nats") and not f.failed for f in self.evidence.faults)
+
     # When a worker was cut off.
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from layeron_job_server.domain.transitions import Failed, Succeeded
 
-from .records import Answered, Life
+from .records import OVERDUE_SCHEDULES, Answered, Life
 from .scene import POLICY, Scene, ns, us
 
 Plant: TypeAlias = Callable[[Scene, str], None]
@@ -131,15 +131,11 @@ def a_retry_too_long_after_the_first_start(scene: Scene, run_id: str) -> None:
 
 
 def a_start_before_the_delay_is_over(scene: Scene, run_id: str) -> None:
-    first = next(operation for operation in scene.evidence.history if operation.about == run_id)
-    scene.evidence.history.remove(first)
-    scene.evidence.history.append(replace(first, asked=(replace(first.asked[0], delay_ms=200),)))
+    scene.change_asked(run_id, delay_ms=200)
 
 
 def a_start_before_run_at(scene: Scene, run_id: str) -> None:
-    first = next(operation for operation in scene.evidence.history if operation.about == run_id)
-    scene.evidence.history.remove(first)
-    scene.evidence.history.append(replace(first, asked=(replace(first.asked[0], run_at_us=us(201)),)))
+    scene.change_asked(run_id, run_at_us=us(201))
 
 
 def a_start_after_start_by(scene: Scene, run_id: str) -> None:
@@ -225,6 +221,10 @@ def a_row_is_left(scene: Scene, run_id: str) -> None:
     scene.dump.left["outbox rows"] = 1
 
 
+def a_schedule_that_never_fires_though_nats_server_was_well(scene: Scene, run_id: str) -> None:
+    scene.dump.left[OVERDUE_SCHEDULES] = 1
+
+
 def a_system_that_never_comes_to_rest(scene: Scene, run_id: str) -> None:
     scene.dump.drain_seconds = None
 
@@ -235,6 +235,10 @@ def an_internal_error(scene: Scene, run_id: str) -> None:
 
 def a_process_that_ends_by_itself(scene: Scene, run_id: str) -> None:
     scene.evidence.lives.append(Life("s1", 200, 0, ns(500), 1, False))
+
+
+def a_process_that_does_not_end(scene: Scene, run_id: str) -> None:
+    scene.evidence.lives.append(Life("s1", 200, 0, ns(500), -9, True, hung=True))
 
 
 # What breaks the rule, and what else it then breaks.
@@ -287,7 +291,9 @@ PLANTED: list[tuple[str, Plant]] = [
     ("mixed up", a_success_without_a_handler),
     ("stuck runs", a_run_that_never_ends),
     ("left over", a_row_is_left),
+    ("left over", a_schedule_that_never_fires_though_nats_server_was_well),
     ("left over", a_system_that_never_comes_to_rest),
     ("INTERNAL answers", an_internal_error),
     ("unexpected ends", a_process_that_ends_by_itself),
+    ("unexpected ends", a_process_that_does_not_end),
 ]

@@ -29,6 +29,7 @@ class Program:
         self._process: asyncio.subprocess.Process | None = None
         self._began_ns = 0
         self._told = False
+        self._hung = False
         self._may_run = asyncio.Event()
         self._may_run.set()
         self._keeping: asyncio.Task[None] | None = None
@@ -48,12 +49,12 @@ class Program:
         self._keeping = asyncio.create_task(self._keep(), name=self.name)
 
     async def stop(self) -> None:
-        """End it for good: in order, or after a bounded time by force, which is then an end that nobody told it to."""
+        """End it for good: in order, or by force if it hangs."""
         self.hold()
         self.tell(signal.SIGTERM)
         if not await self.ended(_LAST_SECONDS):
+            self._hung = True
             self.tell(signal.SIGKILL)
-            self._told = False
             await self.ended(_LAST_SECONDS)
         if self._keeping is not None:
             self._keeping.cancel()
@@ -93,7 +94,7 @@ class Program:
             code = await process.wait()
             self._process = None
             told = self._told or code == CRASH_EXIT
-            self.lives.append(Life(self.name, process.pid, self._began_ns, time.monotonic_ns(), code, told))
+            self.lives.append(Life(self.name, process.pid, self._began_ns, time.monotonic_ns(), code, told, self._hung))
             await asyncio.sleep(_AGAIN_SECONDS)
 
 

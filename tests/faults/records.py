@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 Outcome = Literal["ok", "fail", "unknown"]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+OVERDUE_SCHEDULES: Final = "overdue schedules"  # in the stream, although they should have fired
 CRASH_EXIT: Final = 77  # how a worker process ends whose handler is told to crash it
 
 
@@ -101,7 +102,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One process that was started here, and how it ended. `told` says that it was we who ended it."""
+    """One process that was started here, and how it ended.
+
+    told  it was we who ended it
+    hung  once all was healed it was asked to end, and had to be killed
+    """
 
     name: str
     pid: int
@@ -109,6 +114,7 @@ class Life:
     ended_ns: int | None
     code: int | None
     told: bool
+    hung: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,12 @@ class Scene:
         """Plant something else into the newest row of a run."""
         [row for row in rows if row["run_id"] == run_id][-1].update(changes)
 
+    def change_asked(self, run_id: str, **changes: Any) -> None:
+        """Plant something else into what a caller asked for."""
+        history = self.evidence.history
+        at = next(place for place, call in enumerate(history) if call.about == run_id)
+        history[at] = replace(history[at], asked=(replace(history[at].asked[0], **changes),))
+
     def change_line(self, run_id: str, what: str, **changes: Any) -> None:
         """Plant something else into the newest line about a run."""
         journal = self.evidence.journal

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faults.checker import RULES, check
 from faults.planted import ALSO, PLANTED, Plant
-from faults.records import Answered, Evidence
+from faults.records import OVERDUE_SCHEDULES, Answered, Evidence
 from faults.scene import Scene, ordinary
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +85,20 @@ def test_a_handler_that_ignores_its_stop_may_go_on_once_its_attempt_was_ended_fo
     assert broken(scene.evidence) == set()
     scene, _ = overlapping("stubborn", Failed("ValueError"))
     assert broken(scene.evidence) == {"overlapping handlers"}, "it said itself that it had ended"
+
+
+@pytest.mark.parametrize("kind", ["kill nats", "roll back nats"])
+def test_only_overdue_schedules_may_be_left_and_only_if_nats_server_lost_its_state(kind: str) -> None:
+    scene, _ = ordinary()
+    scene.dump.left[OVERDUE_SCHEDULES] = 2
+    scene.fault("stop nats", "nats", 100, 200)
+    assert broken(scene.evidence) == {"left over"}
+    scene.fault(kind, "nats", 300, 400)
+    assert broken(scene.evidence) == set()
+    for what in ("deliveries", "schedules", "unacknowledged"):
+        scene.dump.left[what] = 1
+        assert broken(scene.evidence) == {"left over"}, what
+        del scene.dump.left[what]
 
 
 def test_a_key_may_have_a_second_run_once_the_first_one_has_ended() -> None:

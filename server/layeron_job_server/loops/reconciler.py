@@ -33,6 +33,7 @@ _AUDIT_SLICE = 20_000
 _AUDIT_SLICES_PER_TURN = 4
 _AUDIT_RESTS = 20
 _ASKED_ONE_BY_ONE_MAX = 250
+_LISTING_SECONDS = 1.0
 _KEPT_SESSIONS = timedelta(days=7)
 
 
@@ -130,11 +131,13 @@ class Audit:
     def __init__(self) -> None:
         self._cursor: Cursor = outbox.START
         self._rests_until = 0.0
+        self._forget_listing()
 
     def restart(self) -> None:
         """Begin anew and at once: the stream may have lost anything."""
         self._cursor = outbox.START
         self._rests_until = 0.0
+        self._forget_listing()
 
     async def audit_once(self, system: System, broker: Broker) -> int:
         """A few slices, or all while something is missing; answer how many were rung."""
@@ -145,37 +148,51 @@ class Audit:
         slices = 0
         while slices < _AUDIT_SLICES_PER_TURN or repaired:
             slices += 1
-            rung, following = await _audit_slice(system, broker, self._cursor)
+            rung, following = await self._audit_slice(system, broker)
             repaired += rung
             self._cursor = following or outbox.START
             if following is None:
                 break
+        self._forget_listing()
         ended = time.monotonic()
         self._rests_until = ended + _AUDIT_RESTS * (ended - began)
         if repaired:
             log.warning("%d overdue runs had no delivery and were rung", repaired)
         return repaired
 
+    async def _audit_slice(self, system: System, broker: Broker) -> tuple[int, Cursor | None]:
+        overdue_by = timedelta(milliseconds=system.settings.audit_overdue_ms)
+        rings, following = await system.database.read(
+            lambda c: outbox.overdue_without_ring(c, after=self._cursor, overdue_by=overdue_by, slice_size=_AUDIT_SLICE)
+        )
+        if len(rings) <= _ASKED_ONE_BY_ONE_MAX:
+            missing = await _absent(system, broker, rings)
+        else:
+            missing = await _missing(system, broker, rings, await self._listing(broker))
+        if not missing:
+            return 0, following
+        # Most of them may have started or ended since they were read.
+        owed = await system.database.write(lambda c: outbox.owe_missing(c, missing))
+        system.ring(owed)
+        return len(owed), following
 
-async def _audit_slice(system: System, broker: Broker, after: Cursor) -> tuple[int, Cursor | None]:
-    overdue_by = timedelta(milliseconds=system.settings.audit_overdue_ms)
-    rings, following = await system.database.read(
-        lambda c: outbox.overdue_without_ring(c, after=after, overdue_by=overdue_by, slice_size=_AUDIT_SLICE)
-    )
-    missing = await _missing(system, broker, rings)
-    if not missing:
-        return 0, following
-    # Most of them may have started or ended since they were read.
-    owed = await system.database.write(lambda c: outbox.owe_missing(c, missing))
-    system.ring(owed)
-    return len(owed), following
+    def _forget_listing(self) -> None:
+        self._rung: tuple[set[str], set[str]] = (set(), set())
+        self._listed_at = -_LISTING_SECONDS
+
+    async def _listing(self, broker: Broker) -> tuple[set[str], set[str]]:
+        """What the stream holds, listed at most once a second: what was rung since is rung twice, which is no harm."""
+        now = time.monotonic()
+        if now - self._listed_at >= _LISTING_SECONDS:
+            self._rung, self._listed_at = await broker.rung_run_ids(), now
+        return self._rung
 
 
-async def _missing(system: System, broker: Broker, rings: Sequence[Ring]) -> list[Ring]:
-    """Those of these rings that the stream does not hold. It is asked for a few, and has all listed for many."""
-    if len(rings) <= _ASKED_ONE_BY_ONE_MAX:
-        return await _absent(system, broker, rings)
-    delivered, scheduled = await broker.rung_run_ids()
+async def _missing(
+    system: System, broker: Broker, rings: Sequence[Ring], rung: tuple[set[str], set[str]]
+) -> list[Ring]:
+    """Those of many rings that the stream does not hold, given what it does."""
+    delivered, scheduled = rung
     waiting = [(encode("run", ring.run_id), ring) for ring in rings]
     waiting = [(run_id, ring) for run_id, ring in waiting if run_id not in delivered]
     missing = [ring for run_id, ring in waiting if run_id not in scheduled]
@@ -186,6 +203,7 @@ async def _missing(system: System, broker: Broker, rings: Sequence[Ring]) -> lis
 
 
 async def _absent(system: System, broker: Broker, rings: Sequence[Ring]) -> list[Ring]:
+    """Those of a few rings that the stream does not hold."""
     publications, known = await publications_of(system, broker, rings, now=datetime.now(UTC))
     present = await broker.present(publications) if publications else set()
     return [

@@ -2,7 +2,7 @@
 
 Everything is real: `layeron-job dev` with its PostgreSQL and nats-server, a worker process, an HTTP receiver that
 answers 503 twice before it takes a webhook. With DEMO_EXIT=1 it ends when every run has ended, with 0 if each ended as
-it should; otherwise it goes on until Ctrl-C.
+its line says; otherwise it goes on until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ _STYLES = {
 
 @dataclass(slots=True)
 class Scene:
-    """One thing the demo shows: a run, how it shall end, and how it stands."""
+    """One thing the demo shows: a run, how it and its attempts shall end, and how it stands."""
 
     title: str
     run_id: str
     ends: str
+    attempts: tuple[str, ...] = ("succeeded",)
+    not_before: datetime | None = None
     note: str = ""
     details: RunDetails | None = None
 
@@ -58,6 +60,15 @@ class Scene:
     def over(self) -> bool:
         """Whether it has ended as it should."""
         return self.details is not None and self.details.run.status == self.ends
+
+    @property
+    def kept(self) -> bool:
+        """Whether everything that its line says is true."""
+        if self.details is None or not self.over:
+            return False
+        attempts = self.details.attempts
+        early = self.not_before is not None and any(one.granted_at < self.not_before for one in attempts)
+        return tuple(one.status for one in attempts) == self.attempts and not early
 
 
 async def main() -> int:
@@ -82,7 +93,7 @@ async def main() -> int:
         )
         if os.environ.get("DEMO_EXIT") != "1":
             await _stay(console, address)
-        wrong = [scene.title for scene in scenes if not scene.over]
+        wrong = [scene.title for scene in scenes if not scene.kept]
         if wrong:
             console.print(f"[red]not as it should be after {_SHOW_SECONDS:.0f} s:[/red] {', '.join(wrong)}")
     return 1 if wrong else 0
@@ -92,26 +103,45 @@ async def _begin(jobs: Client, receiver: Receiver) -> list[Scene]:
     """Ask for everything."""
     at = datetime.now(UTC) + timedelta(seconds=6)
 
+    in_three_seconds = datetime.now(UTC) + timedelta(seconds=3)
+
     async def deliver(path: str, event: str, **options: object) -> Run:
         payload = {"url": receiver.url(path), "body": {"type": event}}
         return (await jobs.enqueue("deliver-webhook", payload, **options)).run  # type: ignore[arg-type] # enqueue's own
 
     scenes = [
         Scene("now", (await deliver("/ok", "order.paid")).run_id, "succeeded"),
-        Scene("in 3 seconds", (await deliver("/ok", "trial.ends", delay=3)).run_id, "succeeded"),
-        Scene(f"at {at.astimezone():%H:%M:%S}", (await deliver("/ok", "report.due", run_at=at)).run_id, "succeeded"),
-        Scene("503 twice, then 200", (await deliver("/flaky", "order.sent")).run_id, "succeeded"),
+        Scene(
+            "in 3 seconds",
+            (await deliver("/ok", "trial.ends", delay=3)).run_id,
+            "succeeded",
+            not_before=in_three_seconds,
+        ),
+        Scene(
+            f"at {at.astimezone():%H:%M:%S}",
+            (await deliver("/ok", "report.due", run_at=at)).run_id,
+            "succeeded",
+            not_before=at,
+        ),
+        Scene(
+            "503 twice, then 200",
+            (await deliver("/flaky", "order.sent")).run_id,
+            "succeeded",
+            ("failed", "failed", "succeeded"),
+        ),
     ]
     first = await deliver("/ok", "user.created", idempotency_key="user-7.created")
     again = await deliver("/ok", "user.created", idempotency_key="user-7.created")
-    same = "the same run" if first.run_id == again.run_id else "ANOTHER RUN"
-    scenes.append(Scene("asked for twice with one key", again.run_id, "succeeded", same))
+    if first.run_id != again.run_id:
+        raise SystemExit(f"one key gave two runs: {first.run_id} and {again.run_id}")
+    scenes.append(Scene("asked for twice with one key", again.run_id, "succeeded", note="the same run"))
     waits = await deliver("/ok", "order.reminder", delay=3600)
     await jobs.runs.cancel(waits.run_id, reason="the order was paid")
-    scenes.append(Scene("canceled while scheduled", waits.run_id, "canceled"))
+    scenes.append(Scene("canceled while scheduled", waits.run_id, "canceled", ()))
     report = await jobs.enqueue("make-report", {"pages": 100})
-    scenes.append(Scene("canceled while running", report.run_id, "canceled"))
-    scenes.append(Scene("410: not to be retried", (await deliver("/moved", "invoice.sent")).run_id, "dead_lettered"))
+    scenes.append(Scene("canceled while running", report.run_id, "canceled", ("canceled",)))
+    gone = await deliver("/moved", "invoice.sent")
+    scenes.append(Scene("410: not to be retried", gone.run_id, "dead_lettered", ("failed",)))
     return scenes
 
 

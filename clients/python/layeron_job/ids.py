@@ -6,13 +6,23 @@ Newer ids sort after older ones, as text and as UUIDs.
 from __future__ import annotations
 
 import os
+import random
 import time
 from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_TO_BASE32_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+# What is not of the alphabet becomes "!", which int() refuses.
+_TO_BASE32_DIGITS = bytes(
+    "0123456789abcdefghijklmnopqrstuv"[_ALPHABET.index(chr(byte))].encode()[0] if chr(byte) in _ALPHABET else ord("!")
+    for byte in range(256)
+)
 _SUFFIX_LENGTH = 26
+
+# Ids need to differ, and are no secrets. A forked process must not go on with its parent's numbers.
+_chance = random.Random()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_chance.seed)
 
 
 def new_uuid7(unix_ms: int | None = None) -> UUID:
@@ -22,8 +32,7 @@ def new_uuid7(unix_ms: int | None = None) -> UUID:
     """
     moment, rest = divmod(time.time_ns() if unix_ms is None else unix_ms * 1_000_000, 1_000_000)
     high = (moment << 16) | 0x7000 | (rest * 4096 // 1_000_000)
-    low = (0b10 << 62) | (int.from_bytes(os.urandom(8), "big") >> 2)
-    return UUID(int=(high << 64) | low)
+    return UUID(int=(high << 64) | (0b10 << 62) | _chance.getrandbits(62))
 
 
 def unix_ms_of(uuid7: UUID) -> int:
@@ -45,11 +54,17 @@ def encode(prefix: str, value: UUID) -> str:
 
 def decode(prefix: str, text: str) -> UUID:
     """The UUID of an id. Raises ValueError for another prefix, length, alphabet or range."""
-    start = len(prefix) + 1
-    suffix = text[start:]
-    if len(suffix) != _SUFFIX_LENGTH or text[:start] != f"{prefix}_" or suffix.strip(_ALPHABET):
-        raise ValueError(f"must be '{prefix}_' and {_SUFFIX_LENGTH} characters of {_ALPHABET}")
-    return UUID(int=int(suffix.translate(_TO_BASE32_DIGITS), 32))
+    head, _, suffix = text.partition("_")
+    if len(suffix) != _SUFFIX_LENGTH or head != prefix:
+        raise ValueError(_form(prefix))
+    try:
+        return UUID(int=int(suffix.encode().translate(_TO_BASE32_DIGITS), 32))
+    except ValueError:
+        raise ValueError(_form(prefix)) from None
+
+
+def _form(prefix: str) -> str:
+    return f"must be '{prefix}_' and {_SUFFIX_LENGTH} characters of {_ALPHABET}, the first of them at most 7"
 
 
 def new_run_id() -> str:

@@ -45,10 +45,15 @@ def test_an_id_is_the_typeid_of_its_uuid() -> None:
         "run_01h455vb4pex5vsknk084sn0-q",
         "run_ul455vb4pex5vsknk084sn02qa",
         "run_8zzzzzzzzzzzzzzzzzzzzzzzzz",
+        "run_01h455vb4pex5vsknk084sn0_q",
+        "run_ 1h455vb4pex5vsknk084sn02q",
+        "run_+1h455vb4pex5vsknk084sn02q",
+        "run_01h455vb4pex5vsknk084sn02\N{ARABIC-INDIC DIGIT TWO}",
+        "run_01h455vb4pex5vsknk084sn02\ud800",
     ],
 )
 def test_what_is_no_run_id_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"must be 'run_' and 26 characters|128-bit"):
+    with pytest.raises(ValueError, match="must be 'run_' and 26 characters"):
         decode("run", text)
 
 

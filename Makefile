@@ -10,7 +10,7 @@ DISTRIBUTIONS := clients/python worker server
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow faults check generate bench lock format clean
+.PHONY: help setup demo test slow faults check languages go typescript java conformance generate bench lock format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,13 +49,33 @@ check: $(READY) ## Check format, lint, types, import rules, contract and generat
 	$(BIN)/buf breaking --against proto/released.binpb
 	$(call generate,build/generated)
 	diff -r -x __pycache__ build/generated/$(STUBS) $(STUBS) || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
+	$(BIN)/pytest --quiet tests/store/test_schema.py
 
-generate: $(READY) ## Make the stubs from proto/, the golden schema and the state chart again
+languages: go typescript java ## Check and test the packages of the other languages (needs Go, Node, and Java with Maven)
+
+go: $(READY)
+	$(BIN)/buf generate --template clients/go/buf.gen.yaml --output build/generated
+	diff -r build/generated/clients/go/gen clients/go/gen || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
+	cd clients/go && test -z "$$(gofmt -l . | tee /dev/stderr)"
+	cd clients/go && go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test -race ./...
+
+java: $(READY)
+	rm -rf build/generated/java
+	mvn -q -f clients/java/pom.xml -P generate -Dstubs.folder=$(CURDIR)/build/generated/java generate-sources
+	diff -r build/generated/java clients/java/src/generated/java || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
+	mvn -q -f clients/java/pom.xml verify
+
+conformance: $(READY) ## Run every conformance case in every language, and print the table
+	$(BIN)/pytest tests/conformance --languages all $(ARGS)
+
+generate: $(READY) ## Make the stubs of all languages, the golden schema and the state chart again
 	$(call generate,build/generated)
 	rm -rf $(STUBS)
 	cp -R build/generated/$(STUBS) $(STUBS)
 	PYTHONPATH=tests $(BIN)/python -m support.chart
 	PYTHONPATH=tests $(BIN)/python -m support.schema
+	$(BIN)/buf generate --template clients/go/buf.gen.yaml
+	mvn -q -f clients/java/pom.xml -P generate generate-sources
 
 # $(call generate,FOLDER): the stubs of proto/, in FOLDER/clients/python. buf cannot call the service plugin of
 # grpcio-tools, which is compiled in. `layeron` and `layeron.job` are namespace packages, so only v1 has an __init__.

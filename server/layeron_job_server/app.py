@@ -16,6 +16,7 @@ from typing import Any
 from layeron_job_server.broker import Broker, BrokerAway, NatsAccess, connect_when_there
 from layeron_job_server.loops.dispatcher import Dispatcher
 from layeron_job_server.loops.every import every
+from layeron_job_server.loops.pruner import prune_once
 from layeron_job_server.loops.reconciler import Audit, reconcile_once, repair_stream_once, tidy_once
 from layeron_job_server.operations.attempts import AttemptWriters, attempt_writers
 from layeron_job_server.operations.control import CancelWriter, cancel_writer
@@ -34,6 +35,7 @@ from layeron_job_server.store.database import Database
 log = logging.getLogger(__name__)
 
 _TIDY_SECONDS = 60.0
+_PRUNE_SECONDS = 600.0
 _LOOPS_STOP_SECONDS = 10.0
 _GC_THRESHOLDS = (50_000, 20, 50)
 
@@ -101,12 +103,12 @@ class App:
             stack.push_async_callback(self._run_writers())
             stack.push_async_callback(self._run_loops())
             server = GrpcServer(
+                self.system,
                 JobServicer(
                     self.system, enqueue=self.writers.enqueue, cancel=self.writers.cancel, watching=self.watching
                 ),
                 TaskServicer(self.system, self._ensure_consumers),
                 self.worker_servicer,
-                reflect=self.settings.reflection,
             )
             self.port = await server.start(self.settings.grpc_address)
             stack.push_async_callback(server.stop, self.settings.drain_seconds)
@@ -130,14 +132,21 @@ class App:
     def _run_loops(self) -> Callable[[], Awaitable[None]]:
         settings, until = self.settings, self._stopping
 
+        starting = True
+
         async def reconcile() -> None:
-            await reconcile_once(self.system)
+            nonlocal starting
+            await reconcile_once(self.system, starting=starting)
+            starting = False
 
         async def sweep() -> None:
             await self.dispatcher.sweep_once(self.system)
 
         async def tidy() -> None:
             await tidy_once(self.system)
+
+        async def prune() -> None:
+            await prune_once(self.system, until=until)
 
         loops = [
             self.dispatcher.run(self.system, until),
@@ -146,6 +155,7 @@ class App:
             every(settings.sweep_interval_ms / 1000, sweep, until=until),
             every(settings.reconcile_interval_ms / 1000, reconcile, until=until),
             every(_TIDY_SECONDS, tidy, until=until),
+            every(_PRUNE_SECONDS, prune, until=until),
             every(
                 settings.cancel_poll_interval_ms / 1000,
                 self.worker_servicer.tell_cancels_once,

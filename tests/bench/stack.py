@@ -27,13 +27,14 @@ class Stack:
 
     servers: Servers
     address: str
+    channel: grpc.aio.Channel
     jobs: job_service_pb2_grpc.JobServiceAsyncStub
     database: asyncpg.Pool[asyncpg.Record]
-    server_pid: int
+    server_pids: list[int]
     environment: dict[str, str]
     workers: list[asyncio.subprocess.Process] = field(default_factory=list)
 
-    async def start_worker(self, concurrency: int = 200) -> asyncio.subprocess.Process:
+    async def start_worker(self, concurrency: int = 1_000) -> asyncio.subprocess.Process:
         """A worker process that answers every run at once."""
         process = await _spawn("bench.worker", {**self.environment, "BENCH_CONCURRENCY": str(concurrency)})
         self.workers.append(process)
@@ -59,8 +60,8 @@ class Stack:
 
 
 @asynccontextmanager
-async def running(servers: Servers, *, address: str = "127.0.0.1:7243") -> AsyncIterator[Stack]:
-    """A migrated database and a server process on it, with the bench's task registered."""
+async def running(servers: Servers, *, processes: int = 1, address: str = "127.0.0.1:7243") -> AsyncIterator[Stack]:
+    """A migrated database and so many server processes on it, with the bench's task registered."""
     environment = {
         **os.environ,
         "LAYERON_JOB_DATABASE_URL": servers.dsn,
@@ -72,7 +73,7 @@ async def running(servers: Servers, *, address: str = "127.0.0.1:7243") -> Async
     migrated = await asyncio.create_subprocess_exec(cli, "migrate", env=environment, stdout=asyncio.subprocess.DEVNULL)
     if await migrated.wait() != 0:
         raise SystemExit("the migration failed")
-    server = await asyncio.create_subprocess_exec(cli, "serve", env=environment)
+    server = await asyncio.create_subprocess_exec(cli, "serve", "--processes", str(processes), env=environment)
     database = await asyncpg.create_pool(servers.dsn, min_size=1, max_size=2)
     async with grpc.aio.insecure_channel(address) as channel:
         try:
@@ -81,7 +82,8 @@ async def running(servers: Servers, *, address: str = "127.0.0.1:7243") -> Async
                 task_service_pb2.RegisterTasksRequest(tasks=[task_pb2.TaskDefinition(name=TASK)])
             )
             jobs = job_service_pb2_grpc.JobServiceStub(channel)
-            stack = Stack(servers, address, jobs, database, server.pid, environment)
+            pids = [server.pid] if processes == 1 else children(server.pid)
+            stack = Stack(servers, address, channel, jobs, database, pids, environment)
             try:
                 yield stack
             finally:
@@ -89,6 +91,11 @@ async def running(servers: Servers, *, address: str = "127.0.0.1:7243") -> Async
         finally:
             await database.close()
             await _stop(server)
+
+
+def children(pid: int) -> list[int]:
+    """The process ids of a process's children."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def _spawn(module: str, environment: dict[str, str]) -> asyncio.subprocess.Process:

@@ -91,11 +91,14 @@ BAD_ENQUEUES: list[tuple[str, dict[str, Any], str]] = [
     ("a depth that would exhaust a stack", {"payload_json": b"[" * 100_000 + b"]" * 100_000}, "payload_json"),
     ("invalid UTF-8", {"payload_json": b'"\xff"'}, "payload_json"),
     ("no JSON", {"payload_json": b"{"}, "payload_json"),
+    ("a name twice in one object", {"payload_json": b'{"a":1,"b":{"a":2},"a":3}'}, "payload_json"),
+    ("a name twice, once escaped", {"payload_json": b'[{"caf\\u00e9":1, "caf\xc3\xa9":1}]'}, "payload_json"),
     ("both payload forms", {"payload": number(1), "payload_json": b"1"}, "payload"),
     ("a payload_encoding of 64 characters", {"payload_encoding": "e" * 64}, "payload_encoding"),
     ("a malformed run id", {"run_id": "run_123"}, "run_id"),
     ("a run id of another kind", {"run_id": new_run_id().replace("run_", "att_")}, "run_id"),
     ("a run id out of range", {"run_id": "run_" + "z" * 26}, "run_id"),
+    ("the nil run id", {"run_id": "run_" + "0" * 26}, "run_id"),
     ("a run id that is no UUIDv7", {"run_id": "run_" + "0" * 25 + "1"}, "run_id"),
     ("a run id of two days ago", {"run_id": encode("run", new_uuid7(1_000_000))}, "run_id"),
     ("a key of 256 characters", {"idempotency_key": "k" * 256}, "idempotency_key"),
@@ -123,6 +126,7 @@ BAD_ENQUEUES: list[tuple[str, dict[str, Any], str]] = [
     ("a timeout of nothing", {"timeout": seconds(0)}, "timeout"),
     ("a timeout of eight days", {"timeout": seconds(8 * 86_400)}, "timeout"),
     ("a trace context of 5 KiB", {"trace_context": {"tracestate": "x" * 5_000}}, "trace_context"),
+    ("a trace context of 2,500 letters in 5,000 bytes", {"trace_context": {"baggage": "ü" * 2_500}}, "trace_context"),
     ("no attempts", {"retry": task_pb2.RetryPolicy(max_attempts=0)}, "retry.max_attempts"),
     ("1,001 attempts", {"retry": task_pb2.RetryPolicy(max_attempts=1_001)}, "retry.max_attempts"),
     ("jitter above one", {"retry": task_pb2.RetryPolicy(jitter=1.5)}, "retry.jitter"),
@@ -234,7 +238,36 @@ async def test_a_task_that_nobody_registered_is_refused_with_what_to_do(jobs: Jo
     assert answer.metadata == {"namespace": "default", "task": "nobody"}
     assert "RegisterTasks" in answer.message
     batch = pb.EnqueueBatchRequest(items=[an_enqueue(), an_enqueue(task="nobody")])
-    assert (await refused(jobs.EnqueueBatch(batch))).reason == "TASK_NOT_REGISTERED"
+    of_batch = await refused(jobs.EnqueueBatch(batch))
+    assert (of_batch.reason, of_batch.metadata) == (answer.reason, answer.metadata)
+    assert of_batch.fields == {"items[1].task": answer.message}
+    assert of_batch.message == f"items[1].task: {answer.message}"
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"), [("idempotency_key", "IDEMPOTENCY_KEY_REUSED"), ("run_id", "RUN_ID_REUSED")]
+)
+async def test_an_item_of_a_batch_whose_key_or_run_id_is_anothers_is_named(jobs: Jobs, field: str, reason: str) -> None:
+    taken = {field: new_run_id()}
+    await jobs.Enqueue(an_enqueue(**taken))
+    items = [an_enqueue(), an_enqueue(payload_json=b"1", **taken)]
+    answer = await refused(jobs.EnqueueBatch(pb.EnqueueBatchRequest(items=items)))
+    assert (answer.code, answer.reason, list(answer.fields)) == ("ALREADY_EXISTS", reason, [f"items[1].{field}"])
+
+
+async def test_an_item_of_a_batch_that_the_database_refuses_is_named_and_nothing_is_made(
+    jobs: Jobs, database: asyncpg.Connection
+) -> None:
+    await database.execute("alter table runs add constraint no_more check (name <> 'unloved')")
+    try:
+        items = [an_enqueue(name="unloved" if place == 5 else "loved") for place in range(11)]
+        answer = await refused(jobs.EnqueueBatch(pb.EnqueueBatchRequest(items=items)))
+    finally:
+        await database.execute("alter table runs drop constraint no_more")
+    assert (answer.code, answer.reason, list(answer.fields)) == ("INVALID_ARGUMENT", "CANNOT_BE_STORED", ["items[5]"])
+    assert "items[5]" in answer.message
+    assert "unloved" not in answer.message
+    assert await database.fetchval("select count(*) from runs") == 0
 
 
 def _named(message: Callable[..., Any], **rest: Any) -> Callable[[str], Any]:
@@ -244,7 +277,7 @@ def _named(message: Callable[..., Any], **rest: Any) -> Callable[[str], Any]:
 @pytest.mark.parametrize("rpc", ["GetRun", "CancelRun", "ReplayRun", "WaitRun"])
 async def test_a_run_that_is_malformed_unknown_or_anothers_is_refused(jobs: Jobs, rpc: str) -> None:
     call, message = getattr(jobs, rpc), getattr(pb, f"{rpc}Request")
-    for bad in ("", "run_1", "x"):
+    for bad in ("", "run_1", "x", "run_" + "0" * 26):
         answer = await refused(call(message(run_id=bad)))
         assert (answer.code, list(answer.fields)) == ("INVALID_ARGUMENT", ["run_id"])
     unknown = new_run_id()
@@ -310,6 +343,7 @@ async def test_a_bad_watch_is_refused(jobs: Jobs) -> None:
         (pb.WatchRunsRequest(run_id=run_id, filter=pb.RunFilter(task="work")), "filter"),
         (pb.WatchRunsRequest(run_id=run_id, resume_token="x"), "resume_token"),
         (pb.WatchRunsRequest(resume_token="x"), "resume_token"),
+        (pb.WatchRunsRequest(resume_token="é"), "resume_token"),
         (pb.WatchRunsRequest(filter=statuses), "filter.statuses"),
     ):
         answer = await refused(jobs.WatchRuns(request).read())

@@ -24,7 +24,7 @@ from layeron_job_server.app import App
 from layeron_job_server.embedded import Postgres
 from layeron_job_server.store.migrate import upgrade
 from support import eventually, worker_stream
-from support.calls import Jobs, StartServer, Tasks, enqueue, enqueue_many, look, register
+from support.calls import Jobs, StartServer, Tasks, enqueue, enqueue_many, look, register, seconds
 from support.errors import read_error, refused
 
 OURS = ["layeron.job.v1.JobService", "layeron.job.v1.TaskService", "layeron.job.v1.WorkerService"]
@@ -82,6 +82,29 @@ async def code_of(read: Callable[[], Awaitable[object]]) -> grpc.StatusCode:
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK
+
+
+async def test_without_the_database_jobs_and_tasks_are_not_served_but_the_server_lives(
+    start_server: StartServer, postgres_server: Postgres
+) -> None:
+    await asyncio.to_thread(upgrade, postgres_server.url)
+    server = await start_server(database_url=postgres_server.url)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=30) for service in OURS[:2]]
+        assert [(await watch.read()).status for watch in watches] == [SERVING] * 2
+        await postgres_server.stop()
+        assert [(await watch.read()).status for watch in watches] == [NOT_SERVING] * 2
+        for service in ("", OURS[2]):
+            assert (await health.Check(health_pb2.HealthCheckRequest(service=service))).status == SERVING
+        await postgres_server.restart()
+        assert [(await watch.read()).status for watch in watches] == [SERVING] * 2
+
+
+async def test_a_deadline_in_thirty_years_is_as_good_as_none(jobs: Jobs) -> None:
+    run_id = (await enqueue(jobs)).run_id
+    request = pb.WaitRunRequest(run_id=run_id, timeout=seconds(0.01))
+    assert (await jobs.WaitRun(request, timeout=1e9)).run.run_id == run_id
 
 
 async def test_reflection_v1alpha_lists_and_describes_every_service(server: App) -> None:

@@ -16,7 +16,10 @@ import pytest
 
 from layeron.job.v1 import job_service_pb2 as pb
 from layeron.job.v1 import job_service_pb2_grpc, run_pb2, task_service_pb2_grpc
+from layeron_job.ids import decode
 from layeron_job_server.app import App
+from layeron_job_server.operations import watch_tokens
+from layeron_job_server.store.queries import RunFilter
 from support import worker_stream
 from support.calls import AT_ONCE, Jobs, StartServer, Tasks, enqueue, enqueue_many, look, register, seconds
 from support.errors import refused
@@ -135,7 +138,7 @@ async def test_a_watch_of_a_run_hears_what_happens_over_another_server(jobs: Job
 
 @dataclass
 class Watch:
-    """What a watch of a filter has told so far."""
+    """What a watch has told so far."""
 
     call: WatchCall
     changes: list[pb.RunChange] = field(default_factory=list)
@@ -160,9 +163,10 @@ class Watch:
         return Counter((change.run_id, change.transition.seq) for change in self.changes)
 
 
-async def begin(jobs: Jobs, **wanted: Any) -> Watch:
-    """A watch of a filter that has begun: its first response comes at once."""
-    watch = Watch(jobs.WatchRuns(pb.WatchRunsRequest(filter=pb.RunFilter(**wanted))))
+async def begin(jobs: Jobs, run_id: str = "", **wanted: Any) -> Watch:
+    """A watch of a run or a filter that has begun: its first response comes at once."""
+    filter_ = None if run_id else pb.RunFilter(**wanted)
+    watch = Watch(jobs.WatchRuns(pb.WatchRunsRequest(run_id=run_id, filter=filter_)))
     await watch.hear()
     return watch
 
@@ -170,7 +174,7 @@ async def begin(jobs: Jobs, **wanted: Any) -> Watch:
 async def test_a_watch_of_a_filter_answers_at_once_with_a_token_to_go_on_by(jobs: Jobs) -> None:
     """So that a caller knows that the watch has begun, and how to go on when it breaks off early."""
     await enqueue(jobs)
-    watch = await begin(jobs, task="work")
+    watch = await begin(jobs)
     assert (watch.changes, bool(watch.token)) == ([], True)
     watch.call.cancel()
     run_id = (await enqueue(jobs)).run_id
@@ -234,6 +238,62 @@ async def test_a_watch_of_a_filter_goes_on_at_any_server_missing_nothing_and_rep
         for transition in (await look(jobs, run_id)).transitions:
             assert told[run_id, transition.seq] == 1
     assert set(told.values()) == {1}
+
+
+async def test_a_token_is_good_for_its_own_namespace_and_run_or_filter_only(jobs: Jobs, tasks: Tasks) -> None:
+    await register(tasks, "work", namespace="other")
+    run_id, other_id = (await enqueue(jobs)).run_id, (await enqueue(jobs)).run_id
+    of_run, of_filter = (await begin(jobs, run_id)).token, (await begin(jobs, task="work")).token
+    work = pb.RunFilter(task="work")
+    for foreign in (
+        pb.WatchRunsRequest(run_id=other_id, resume_token=of_run),
+        pb.WatchRunsRequest(run_id=run_id, resume_token=of_run, namespace="other"),
+        pb.WatchRunsRequest(run_id=run_id, resume_token=of_filter),
+        pb.WatchRunsRequest(run_id=run_id, resume_token=of_run[:-4]),
+        pb.WatchRunsRequest(filter=work, resume_token=of_run),
+        pb.WatchRunsRequest(filter=work, resume_token=of_filter, namespace="other"),
+        pb.WatchRunsRequest(filter=pb.RunFilter(task="work", queue="default"), resume_token=of_filter),
+        pb.WatchRunsRequest(resume_token=of_filter),
+        pb.WatchRunsRequest(filter=work, resume_token=of_filter[:-4]),
+        pb.WatchRunsRequest(filter=work, resume_token="AAAA" + of_filter[4:]),
+    ):
+        answer = await refused(jobs.WatchRuns(foreign).read())
+        assert (answer.code, list(answer.fields)) == ("INVALID_ARGUMENT", ["resume_token"]), foreign
+    for own in (
+        pb.WatchRunsRequest(run_id=run_id, resume_token=of_run),
+        pb.WatchRunsRequest(filter=work, resume_token=of_filter),
+    ):
+        await Watch(jobs.WatchRuns(own)).hear()
+
+
+async def test_a_token_of_what_has_not_happened_is_refused_and_an_old_one_has_expired(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, database: asyncpg.Connection
+) -> None:
+    run_id = (await enqueue(jobs)).run_id
+    uuid, everything = decode("run", run_id), RunFilter()
+    xid = await database.fetchval("select pg_current_xact_id()::text::bigint")
+    tokens = {
+        "no such seq": watch_tokens.of_run("default", uuid, 1),
+        "the last seq": watch_tokens.of_run("default", uuid, 2**31 - 1),
+        "before the first": watch_tokens.of_run("default", uuid, -2),
+        "no such transaction": watch_tokens.of_filter("default", everything, (xid + 1_000, uuid, 0)),
+        "the last transaction": watch_tokens.of_filter("default", everything, (2**63 - 1, uuid, 0)),
+        "a negative one": watch_tokens.of_filter("default", everything, (-1, uuid, 0)),
+        "a negative seq": watch_tokens.of_filter("default", everything, (xid, uuid, -1)),
+    }
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3_600)
+    tokens["an hour ahead"] = watch_tokens.of_filter("default", everything, (xid, uuid, 0))
+    monkeypatch.setattr(time, "time", lambda: now - 86_401)
+    expired = watch_tokens.of_filter("default", everything, (xid, uuid, 0))
+    monkeypatch.undo()
+    for what, token in tokens.items():
+        of_run = what in ("no such seq", "the last seq", "before the first")
+        request = pb.WatchRunsRequest(run_id=run_id if of_run else "", resume_token=token)
+        answer = await refused(jobs.WatchRuns(request).read())
+        assert (answer.code, list(answer.fields)) == ("INVALID_ARGUMENT", ["resume_token"]), what
+    answer = await refused(jobs.WatchRuns(pb.WatchRunsRequest(resume_token=expired)).read())
+    assert (answer.code, answer.reason) == ("FAILED_PRECONDITION", "WATCH_TOKEN_EXPIRED")
 
 
 async def test_a_watch_goes_on_past_more_changes_than_are_read_at_once(jobs: Jobs) -> None:

@@ -241,6 +241,22 @@ async def test_each_outcome_ends_the_attempt_as_what_it_is(
     assert seen.transitions[-1].reason_code == run_pb2.TransitionReason.Value(f"TRANSITION_REASON_{reason}")
 
 
+async def test_notes_that_came_before_the_finish_are_kept_with_the_attempt(
+    jobs: Jobs, channel: grpc.aio.Channel
+) -> None:
+    run_ids = [run.run_id for run in [await enqueue(jobs) for _ in range(20)]]
+    async with worker_stream(channel) as worker:
+        answers = await worker.start_all(run_ids)
+        for answer in answers:
+            run_id = answer.grant.run_id
+            note = pb.AttemptNote(run_id=run_id, attempt=1, progress_json=b'{"done": 3}')
+            finish = pb.Finish(start_id=answer.start_id, run_id=run_id, attempt=1, result_json=b"null")
+            await worker.say(notes=[note], finishes=[finish])
+        await worker.until(lambda: len(worker.finish_answers) == len(run_ids) or None)
+    kept = [[attempt.progress_json for attempt in (await look(jobs, run_id)).attempts] for run_id in run_ids]
+    assert kept == [[b'{"done": 3}']] * len(run_ids)
+
+
 async def test_texts_beyond_their_limits_are_cut_and_never_lose_a_report(jobs: Jobs, channel: grpc.aio.Channel) -> None:
     run_id = (await enqueue(jobs)).run_id
     async with worker_stream(channel) as worker:

@@ -116,6 +116,9 @@ create table queues (
 create table reconciler_turn (
   finished_at timestamp with time zone not null default now(),
   one boolean not null default true,
+  repairer uuid,
+  repairs_until timestamp with time zone,
+  spared_at timestamp with time zone not null default now(),
   constraint reconciler_turn_only_one CHECK (one),
   constraint reconciler_turn_pkey PRIMARY KEY (one)
 );
@@ -131,6 +134,7 @@ create table run_labels (
 create table runs (
   created_at timestamp with time zone not null default now(),
   fingerprint bytea not null,
+  id_skewed boolean not null default ((((created_at - '1970-01-01 00:00:00+00'::timestamp with time zone) - ((((('x'::text || "left"((run_id)::text, 8)))::bit(32))::bigint)::double precision * '00:01:05.536'::interval)) < '-00:01:00'::interval) OR (((created_at - '1970-01-01 00:00:00+00'::timestamp with time zone) - ((((('x'::text || "left"((run_id)::text, 8)))::bit(32))::bigint)::double precision * '00:01:05.536'::interval)) > '00:02:00'::interval)),
   idempotency_key text,
   key_window text,
   labels json,
@@ -220,7 +224,8 @@ CREATE INDEX open_runs_start_by_idx ON open_runs USING btree (start_by) WHERE (s
 CREATE INDEX open_runs_task_id_run_id_idx ON open_runs USING btree (task_id, run_id);
 CREATE INDEX outbox_queue_id_priority_ring_at_idx ON outbox USING btree (queue_id, priority, ring_at);
 CREATE INDEX outbox_task_id_idx ON outbox USING btree (task_id) WHERE (held = 'paused'::text);
+CREATE INDEX runs_id_skewed_idx ON runs USING btree (task_id, run_id) WHERE id_skewed;
 CREATE INDEX runs_origin_id_run_id_idx ON runs USING btree (origin_id, run_id) WHERE (origin_id IS NOT NULL);
 CREATE INDEX runs_task_id_idempotency_key_run_id_idx ON runs USING btree (task_id, idempotency_key, run_id) WHERE (idempotency_key IS NOT NULL);
 CREATE INDEX runs_task_id_run_id_idx ON runs USING btree (task_id, run_id);
-CREATE INDEX transitions_xid_idx ON ONLY transitions USING brin (xid);
+CREATE INDEX transitions_xid_idx ON ONLY transitions USING brin (xid) WITH (autosummarize='on');

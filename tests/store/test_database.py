@@ -168,6 +168,30 @@ async def test_a_statement_that_takes_too_long_is_broken_off(empty_database_url:
         await database.close()
 
 
+async def test_a_connection_to_what_has_become_a_replica_is_given_up_for_one_to_the_primary(ledger: Ledger) -> None:
+    """A fail-over: the old primary still answers, and takes no writes."""
+    await ledger.write(1)
+    async with ledger.database.connection() as connection:
+        demoted = connection.get_server_pid()
+        await connection.execute("set default_transaction_read_only = on")
+    assert await ledger.write(2) == "wrote 2"
+    assert await ledger.numbers() == [1, 2]
+    assert await ledger.database.read(lambda c: c.fetchval("select pg_backend_pid()")) != demoted
+
+
+async def test_while_there_are_only_replicas_the_database_is_away(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_CONFLICT_TRIES", 3)
+    name = await ledger.outside.fetchval("select current_database()")
+    await ledger.outside.execute(f"alter database {name} set default_transaction_read_only = on")
+    with pytest.raises(DatabaseAway):
+        await ledger.write(1)
+    assert ledger.runs == 3
+    await ledger.outside.execute(f"alter database {name} reset default_transaction_read_only")
+    assert await ledger.write(2) == "wrote 2"
+
+
 async def _hear_all() -> None:
     """Let the event loop read whatever has arrived by now: last words, then the end of the connection."""
     for _ in range(4):

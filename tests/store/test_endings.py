@@ -20,9 +20,9 @@ from layeron_job_server.domain.transitions import (
     ResultInvalid,
     TimedOut,
 )
-from layeron_job_server.operations.attempts import Report, Verdict
+from layeron_job_server.operations.endings import Report, Verdict
 from layeron_job_server.operations.enqueue import EnqueueAsk, enqueue
-from layeron_job_server.store import attempts, open_attempts
+from layeron_job_server.store import endings, open_attempts
 from layeron_job_server.store.attempts import Ending, Fence, Grant, Success
 from layeron_job_server.store.open_attempts import Note
 from support.core import Core, Worker, open_core
@@ -374,7 +374,7 @@ async def test_a_note_that_meets_the_end_of_its_attempt_leaves_nothing_behind(co
     async with core.database.connection() as connection:
         ending = connection.transaction()
         await ending.start()
-        await attempts.succeed(connection, [Success(fence, b"1", 5, "b", None)])
+        await endings.succeed(connection, [Success(fence, b"1", 5, "b", None)])
         noting = asyncio.create_task(core.database.write(lambda c: open_attempts.note(c, [late])))
         await core.until_blocked()
         await ending.commit()

@@ -15,6 +15,7 @@ from layeron_job_server.domain.errors import (
     JobError,
     RunIdReused,
     TaskNotRegistered,
+    Unstorable,
 )
 from layeron_job_server.domain.retry import Fixed, RetryPolicy
 from layeron_job_server.operations.enqueue import EnqueueAsk, enqueue_batch
@@ -180,9 +181,11 @@ async def test_a_refused_batch_leaves_nothing_behind(core: Core, refusal: type[J
     assert (await enqueue_batch(core.system, [good]))[0].created
 
 
-async def test_a_batch_with_data_the_database_refuses_leaves_nothing_behind(core: Core) -> None:
-    with pytest.raises(Exception, match="0x00"):
-        await enqueue_batch(core.system, [_ask(), _ask(name="a\0b")])
+async def test_a_batch_with_data_the_database_refuses_names_the_item_and_leaves_nothing_behind(core: Core) -> None:
+    for size, bad in ((1, 0), (2, 1), (7, 0), (7, 3), (7, 6)):
+        with pytest.raises(Unstorable) as caught:
+            await enqueue_batch(core.system, [_ask(name="a\0b" if place == bad else None) for place in range(size)])
+        assert caught.value.metadata["field"] == f"items[{bad}]"
     assert await _counts(core) == dict.fromkeys(_TABLES, 0)
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from layeron_job_server.loops import reconciler
-from layeron_job_server.operations.attempts import Hold, Refusal, SessionOver
+from layeron_job_server.operations.starts import Hold, Refusal, SessionOver
 from layeron_job_server.store.attempts import Grant, StartAsk
 from support.core import Core, Worker, open_core
 

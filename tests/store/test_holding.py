@@ -10,8 +10,8 @@ import pytest
 
 from layeron_job_server.domain.transitions import CancelRequested, advance
 from layeron_job_server.loops import reconciler
-from layeron_job_server.operations.attempts import Hold
-from layeron_job_server.store import attempts, outbox
+from layeron_job_server.operations.starts import Hold
+from layeron_job_server.store import endings, outbox
 from layeron_job_server.store.attempts import Change, Ending, Grant
 from support.core import Core, Worker
 from support.owed import all_owed, ring_in, take_due
@@ -58,9 +58,9 @@ async def test_a_hold_that_meets_the_cancel_of_its_run_leaves_nothing_behind(cor
     async with core.database.connection() as connection:
         canceling = connection.transaction()
         await canceling.start()
-        [before] = (await attempts.lock(connection, [run_id])).values()
+        [before] = (await endings.lock(connection, [run_id])).values()
         step = advance(before.run, CancelRequested(), now=before.run.due_at, chance=0.0)
-        await attempts.save(connection, [Change(before, step, Ending())])
+        await endings.save(connection, [Change(before, step, Ending())])
         starting = asyncio.create_task(worker.start(run_id))
         await core.until_blocked()
         await canceling.commit()

@@ -282,6 +282,17 @@ async def test_a_key_that_is_being_claimed_is_waited_for(core: Core, committed: 
     assert await core.value("select count(*) from runs") == 1
 
 
+async def test_a_key_that_was_found_taken_is_not_released_before_it_was_answered_whose_it_is(core: Core) -> None:
+    first = await core.request(**_key())
+    repeated = await _new(core, **_key())
+    async with core.database.connection() as connection, connection.transaction():
+        [answer] = await runs.make(connection, [repeated], look_ahead=core.system.settings.look_ahead)
+        assert answer.run_id == first.run_id
+        releasing = asyncio.create_task(core.fetch("delete from idempotency_keys returning key"))
+        await core.until_blocked()
+    assert await releasing == [("k",)]
+
+
 async def test_a_refused_request_fails_none_of_its_neighbours(core: Core) -> None:
     taken = await core.request(**_key(run_id=new_uuid7()))
     asks: list[dict[str, Any]] = [{}, {"payload": b"2", **_key()}, {"run_id": taken.run_id}, _key(), {}]

@@ -11,7 +11,7 @@ import pytest
 
 from layeron_job_server.domain.run import AttemptStatus
 from layeron_job_server.domain.transitions import Interrupted
-from layeron_job_server.operations.attempts import Hold
+from layeron_job_server.operations.starts import Hold
 from layeron_job_server.store import outbox
 from layeron_job_server.store.outbox import Ring
 from support.core import Core, Worker, open_core

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from layeron_job_server.store import attempts, open_attempts, outbox
+from layeron_job_server.store import endings, open_attempts, outbox, starts
 from layeron_job_server.store.attempts import Fence, Success
 from layeron_job_server.store.database import Connection
 from support.core import Core, Worker
@@ -78,11 +78,11 @@ async def test_a_batch_of_starts_or_reports_reads_only_the_runs_it_names(
         fences = [Fence(run_id, 1, worker.session_id) for run_id in batch]
         reports = [Success(fence, b"1", 5, "build-1", None) for fence in fences]
         return {
-            "start": lambda c: attempts.start(c, asks),
-            "standing": lambda c: attempts.standing(c, asks),
+            "start": lambda c: starts.start(c, asks),
+            "standing": lambda c: starts.standing(c, asks),
             "begun": lambda c: open_attempts.mark_begun(c, [(fence, 5) for fence in fences]),
-            "lock": lambda c: attempts.lock(c, batch),
-            "succeed": lambda c: attempts.succeed(c, reports),
+            "lock": lambda c: endings.lock(c, batch),
+            "succeed": lambda c: endings.succeed(c, reports),
         }
 
     assert await _reads(core, runs, steps) == set()
@@ -97,7 +97,7 @@ async def test_a_batch_of_repeated_starts_reads_only_the_runs_it_names(
 
     def steps(batch: Sequence[UUID]) -> dict[str, Step]:
         asks = [worker.ask(run_id, start_id=7) for run_id in batch]
-        return {"start": lambda c: attempts.start(c, asks), "again": lambda c: attempts.granted_before(c, asks)}
+        return {"start": lambda c: starts.start(c, asks), "again": lambda c: starts.granted_before(c, asks)}
 
     assert await _reads(core, runs, steps) == set()
 

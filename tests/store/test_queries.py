@@ -195,3 +195,21 @@ async def test_a_replay_is_linked_both_ways_and_the_newest_one_is_named(core: Co
     assert (again.labels, again.name, again.timeout_ms) == (b'{"a":"b"}', "Mail", 77)
     assert changed.payload == b"[8]"
     assert (await worker.grant(replays[0])).payload == b"[7]"
+
+
+async def test_a_run_that_ends_while_it_is_read_is_answered_as_it_stood_at_one_moment(
+    core: Core, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant = await worker.grant(await core.enqueue())
+    attempts_of = queries.attempts_of
+
+    async def attempts_of_a_run_that_ends(*arguments: Any, **options: Any) -> list[queries.AttemptInfo]:
+        await worker.succeed(grant)
+        return await attempts_of(*arguments, **options)
+
+    monkeypatch.setattr(queries, "attempts_of", attempts_of_a_run_that_ends)
+    told = await get_run(core.system, "default", grant.run_id)
+    assert told.run.status == "running"
+    assert [attempt.status for attempt in told.attempts] == ["running"]
+    assert [transition.to_status for transition in told.transitions] == ["queued", "running"]
+    assert (await _read(core, grant.run_id)).status == "succeeded"

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
+from pydantic import ValidationError
 
+from layeron_job.ids import new_uuid7
+from layeron_job_server.app import App
 from layeron_job_server.domain.retry import RetryPolicy
 from layeron_job_server.domain.run import AttemptStatus
 from layeron_job_server.domain.transitions import CancelConfirmed
 from layeron_job_server.loops import reconciler
-from layeron_job_server.operations.attempts import Verdict
-from layeron_job_server.store import sessions
+from layeron_job_server.operations.endings import Verdict
+from layeron_job_server.settings import Settings
+from layeron_job_server.store import maintenance, sessions
+from support import eventually
 from support.core import Core, Worker, open_core
 
 SECOND = timedelta(seconds=1)
@@ -182,6 +189,76 @@ async def test_after_an_outage_of_the_database_every_session_gets_one_lease_more
     assert (await core.look(grant.run_id)).status == "retrying"
 
 
+@pytest.fixture(params=["an outage", "a start"])
+async def spare(request: pytest.FixtureRequest, core: Core) -> Callable[[], Awaitable[None]]:
+    """A turn of the reconciler after workers could not report: the database was away, or this server."""
+
+    async def spare() -> None:
+        outage = request.param == "an outage"
+        if outage:
+            await core.pass_outage(LEASE)
+        await reconciler.reconcile_once(core.system, starting=not outage)
+
+    return spare
+
+
+async def test_an_overrun_is_told_by_its_worker_within_a_lease_of_an_outage(
+    core: Core, worker: Worker, spare: Callable[[], Awaitable[None]]
+) -> None:
+    """Promise 4: what a worker could not report is not held against it."""
+    grant = await worker.grant(await core.enqueue())
+    await core.pass_time(BEGIN_WITHIN + TIMEOUT + GRACE)
+    await spare()
+    await core.pass_time(LEASE - SECOND)
+    await reconciler.reconcile_once(core.system)
+    assert (await core.look(grant.run_id)).status == "running"
+    await core.pass_time(SECOND)
+    await reconciler.reconcile_once(core.system)
+    assert await core.ended_attempts(grant.run_id) == [(1, "timed_out")]
+
+
+async def test_a_cancel_may_be_heeded_within_a_lease_of_an_outage(
+    core: Core, worker: Worker, spare: Callable[[], Awaitable[None]]
+) -> None:
+    grant = await worker.grant(await core.enqueue(timeout_ms=3_600_000))
+    await core.cancel(grant.run_id)
+    await core.pass_time(CANCEL_GRACE)
+    await spare()
+    await core.pass_time(LEASE - SECOND)
+    await reconciler.reconcile_once(core.system)
+    assert (await core.look(grant.run_id)).status == "running"
+    await core.pass_time(SECOND)
+    await reconciler.reconcile_once(core.system)
+    assert await core.last_reason(grant.run_id) == "CANCEL_IGNORED"
+
+
+async def test_the_start_of_one_server_gives_no_session_another_lease(core: Core, worker: Worker) -> None:
+    """A server that starts again and again keeps no lost worker alive."""
+    await reconciler.reconcile_once(core.system)
+    await core.pass_silent_time(LEASE)
+    await reconciler.reconcile_once(core.system, starting=True)
+    assert not await worker.beat()
+
+
+async def test_a_server_tells_the_others_of_its_start(
+    core: Core, database_url: str, nats_url: str, stream_prefix: str
+) -> None:
+    """Its workers have to find another one first."""
+    await core.pass_time(timedelta(hours=1))
+    settings = Settings(
+        database_url=database_url, nats_url=nats_url, nats_prefix=stream_prefix, grpc_address="127.0.0.1:0"
+    )
+    async with App(settings):
+        await eventually(lambda: core.value("select now() - spared_at < interval '1 minute' from reconciler_turn"))
+
+
+def test_a_cancel_grace_shorter_than_a_lease_is_refused() -> None:
+    """A worker that could not be told for a lease has not ignored anything."""
+    assert Settings(lease_ms=9_000, cancel_grace_ms=9_000).cancel_grace_ms == 9_000
+    with pytest.raises(ValidationError, match=r"cancel_grace_ms\n.*must be at least lease_ms, which is 9000"):
+        Settings(lease_ms=9_000, cancel_grace_ms=8_999)
+
+
 async def test_one_lease_more_is_given_once_however_many_servers_come_back(core: Core, worker: Worker) -> None:
     await core.pass_outage(10 * LEASE)
     async with core.database.connection() as connection, connection.transaction():
@@ -242,3 +319,70 @@ async def test_a_turn_of_a_quiet_system_changes_nothing(core: Core, worker: Work
         await reconciler.tidy_once(core.system)
     assert [await core.everything(run_id) for run_id in runs] == before
     assert core.rung == []
+
+
+async def _poison(core: Core, *run_ids: UUID) -> None:
+    """Make these runs unreadable: with a policy that none of the server's code has written."""
+    async with core.database.connection() as connection:
+        await connection.execute("update runs set retry = '{}' where run_id = any($1)", list(run_ids))
+
+
+@pytest.mark.parametrize("sweep", ["lost", "overrunning", "ignoring a cancel", "past start_by"])
+async def test_a_run_that_cannot_be_ended_keeps_no_other_from_its_end(
+    core: Core, worker: Worker, sweep: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do more of them than a slice has room for."""
+    monkeypatch.setattr(reconciler, "_SLICE", 3)
+    start_by = await core.value("select now() + interval '1 hour'")
+    runs = [await core.enqueue(start_by=start_by if sweep == "past start_by" else None) for _ in range(12)]
+    if sweep != "past start_by":
+        await core.attempts.start.submit([worker.ask(run_id) for run_id in runs])
+    if sweep == "ignoring a cancel":
+        for run_id in runs:
+            await core.cancel(run_id)
+    await (core.pass_silent_time if sweep == "lost" else core.pass_time)(timedelta(hours=1))
+    bad = {runs[0], runs[1], runs[2], runs[5]}
+    await _poison(core, *bad)
+    turn = {
+        "lost": reconciler.end_lost_once,
+        "overrunning": reconciler.end_overrunning_once,
+        "ignoring a cancel": reconciler.end_ignored_cancels_once,
+        "past start_by": reconciler.end_past_start_by_once,
+    }[sweep]
+    assert await turn(core.system) == 8
+    left = await core.fetch("select run_id from open_runs where status = any($1)", ["running", "queued"])
+    assert {row[0] for row in left} == bad
+    assert caplog.text.count("cannot be ended: KeyError") == 4
+
+
+async def test_a_step_that_fails_keeps_no_other_from_its_turn(
+    core: Core, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here because one row makes the question fail for all."""
+    endless, canceled = await worker.grant(await core.enqueue()), await worker.grant(await core.enqueue())
+    late = await core.enqueue(start_by=await core.value("select now() + interval '1 hour'"))
+    await core.cancel(canceled.run_id)
+    async with core.database.connection() as connection:
+        await connection.execute("update open_runs set timeout_ms = $2 where run_id = $1", endless.run_id, 2**62)
+    await core.pass_time(timedelta(hours=1))
+    await reconciler.reconcile_once(core.system)
+    assert "end_overrunning_once failed" in caplog.text
+    assert await core.last_reason(canceled.run_id) == "CANCEL_IGNORED"
+    assert await core.last_reason(late) == "START_DEADLINE_EXCEEDED"
+
+
+async def test_one_server_at_a_time_repairs_and_another_once_it_is_gone(core: Core) -> None:
+    term = timedelta(seconds=10)
+    first, second = new_uuid7(), new_uuid7()
+
+    async def claim(server_id: UUID) -> bool:
+        return await core.database.write(lambda c: maintenance.claim_repairs(c, server_id, term=term))
+
+    assert sorted(await asyncio.gather(*[claim(server) for server in (first, second)])) == [False, True]
+    holder, other = (first, second) if await claim(first) else (second, first)
+    await core.pass_time(term - SECOND)
+    assert await claim(holder)
+    await core.pass_time(term - SECOND)
+    assert not await claim(other)
+    await core.pass_time(SECOND)
+    assert [await claim(other), await claim(holder)] == [True, False]

@@ -10,8 +10,9 @@ import pytest
 
 from layeron_job_server.domain.errors import TaskNotRegistered
 from layeron_job_server.loops import reconciler
-from layeron_job_server.operations.attempts import SessionOver, Verdict
-from layeron_job_server.store import attempts, open_attempts
+from layeron_job_server.operations.endings import Verdict
+from layeron_job_server.operations.starts import SessionOver
+from layeron_job_server.store import open_attempts, starts
 from layeron_job_server.store.attempts import Grant
 from support.core import Core, Worker, open_core
 
@@ -148,7 +149,7 @@ async def test_a_start_that_is_being_granted_is_waited_for_by_the_session_that_c
     async with core.database.connection() as connection:
         granting = connection.transaction()
         await granting.start()
-        assert run_id in await attempts.start(connection, [worker.ask(run_id)])
+        assert run_id in await starts.start(connection, [worker.ask(run_id)])
         resuming = asyncio.create_task(worker.resume())
         await core.until_blocked()
         await granting.commit()

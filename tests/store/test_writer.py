@@ -110,9 +110,33 @@ async def test_what_comes_while_a_batch_is_written_is_the_next_batch() -> None:
 async def test_two_items_that_touch_the_same_thing_never_share_a_batch_and_keep_their_order() -> None:
     async with open_desk() as desk:
         assert await desk.submit("a1", "b1", "a2", "c1", "b2", "b3") == ["A1", "B1", "A2", "C1", "B2", "B3"]
-        assert [word for batch in desk.table.batches for word in batch] == ["a1", "b1", "a2", "c1", "b2", "b3"]
+        written = [word for batch in desk.table.batches for word in batch]
+        assert sorted(written, key=lambda word: word[0]) == ["a1", "a2", "b1", "b2", "b3", "c1"]
         assert all(len({word[0] for word in batch}) == len(batch) for batch in desk.table.batches)
         assert len(desk.table.batches) < 6
+
+
+async def test_what_conflicts_is_stepped_over_and_goes_first_into_the_next_batch() -> None:
+    """One hot key makes nobody else wait."""
+    async with open_desk() as desk:
+        busy = await desk.occupied()
+        callers = [*desk.waiting("a1", "a2", "b1", "a3", "c1"), asyncio.create_task(desk.submit("c2", "d1"))]
+        callers += desk.waiting("d2", "e1")
+        await asyncio.sleep(0)
+        desk.table.gate.set()
+        await asyncio.gather(busy, *callers)
+        assert desk.table.batches == [["a1", "b1", "c1", "e1"], ["a2", "c2", "d1"], ["a3", "d2"]]
+
+
+async def test_no_more_are_stepped_over_than_a_batch_holds() -> None:
+    """However many wait for one key, a batch is found quickly."""
+    async with open_desk(batch_items_max=3) as desk:
+        busy = await desk.occupied()
+        callers = desk.waiting("a1", "a2", "a3", "a4", "b1")
+        await asyncio.sleep(0)
+        desk.table.gate.set()
+        await asyncio.gather(busy, *callers)
+        assert desk.table.batches == [["a1"], ["a2", "b1"], ["a3"], ["a4"]]
 
 
 async def test_a_batch_has_no_more_items_and_bytes_than_its_limits() -> None:

@@ -14,7 +14,7 @@ Chance is 0, so that waits have no jitter. Time is moved by hand: only the datab
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import DateTime, Table
+from sqlalchemy import Column, DateTime, Table
 
 from layeron_job_server.domain.retry import Fixed, RetryPolicy, to_json
 from layeron_job_server.operations import sessions
@@ -70,17 +70,18 @@ _MOVED = (
     tables.cancel_requests,
     tables.reconciler_turn,
 )
+_TURNED = tables.reconciler_turn.c.finished_at
 
 
-async def pass_time(database: Database, delta: timedelta, *, but: Collection[Table] = ()) -> None:
-    """Let time go by for everything that waits, `but` for some tables, by moving back all that it waits for.
+async def pass_time(database: Database, delta: timedelta, *, but: Set[Table | Column[Any]] = frozenset()) -> None:
+    """Let time go by for everything that waits, `but` for some tables and columns, by moving back what it waits for.
 
     With nothing left out it looks as if the database had been away for so long.
     """
     async with database.connection() as connection, connection.transaction():
         for table in _MOVED:
             if table not in but:
-                times = [column.name for column in table.columns if isinstance(column.type, DateTime)]
+                times = [c.name for c in table.columns if isinstance(c.type, DateTime) and c not in but]
                 moves = ", ".join(f"{name} = {name} - $1::interval" for name in times)
                 await connection.execute(f"update {table.name} set {moves}", delta)
 
@@ -125,7 +126,8 @@ class Core:
     ) -> tasks.Task:
         """Register a task with normal priority."""
         definition = tasks.TaskDefinition(name, queue, orjson.dumps(to_json(retry)), timeout_ms, 2)
-        return (await self.database.write(lambda c: tasks.register(c, namespace, [definition])))[0]
+        limits = self.system.settings.name_limits
+        return (await self.database.write(lambda c: tasks.register(c, namespace, [definition], **limits)))[0]
 
     async def worker(self, *names: str, namespace: str = "default") -> Worker:
         """Connect a new worker session that handles these tasks ("work")."""
@@ -192,11 +194,11 @@ class Core:
 
     async def pass_time(self, delta: timedelta) -> None:
         """Let time go by in which workers kept beating and the reconciler kept turning."""
-        await pass_time(self.database, delta, but=(tables.worker_sessions, tables.reconciler_turn))
+        await pass_time(self.database, delta, but={tables.worker_sessions, _TURNED})
 
     async def pass_silent_time(self, delta: timedelta) -> None:
         """Let time go by in which no worker was heard of, while the reconciler kept turning."""
-        await pass_time(self.database, delta, but=(tables.reconciler_turn,))
+        await pass_time(self.database, delta, but={_TURNED})
 
     async def pass_outage(self, delta: timedelta) -> None:
         """Let time go by in which the database was away."""

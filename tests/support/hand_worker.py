@@ -10,8 +10,9 @@ from uuid import UUID
 from layeron_job_server.domain.run import AttemptStatus
 from layeron_job_server.domain.transitions import Event, Failed
 from layeron_job_server.operations import sessions
-from layeron_job_server.operations.attempts import Report, StartAnswer, Verdict
+from layeron_job_server.operations.endings import Report, Verdict
 from layeron_job_server.operations.sessions import Connected
+from layeron_job_server.operations.starts import StartAnswer
 from layeron_job_server.store.attempts import Ending, Fence, Grant, StartAsk, Success
 
 if TYPE_CHECKING:

@@ -30,12 +30,15 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def server_process(environment: Mapping[str, str]) -> AsyncIterator[ServerProcess]:
-    """Start `layeron-job serve` on a free port, wait until it listens; stopped at the end if it still runs."""
-    address = f"127.0.0.1:{free_port()}"
+async def server_process(
+    environment: Mapping[str, str], *options: str, address: str | None = None
+) -> AsyncIterator[ServerProcess]:
+    """Start `layeron-job serve`, on a free port unless told, and wait until it listens; at the end it is stopped."""
+    address = address or f"127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).parent / "layeron-job",
+        str(Path(sys.executable).parent / "layeron-job"),
         "serve",
+        *options,
         env={**os.environ, **environment, "LAYERON_JOB_GRPC_ADDRESS": address},
     )
     try:

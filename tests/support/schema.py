@@ -15,7 +15,7 @@ from .folders import open_folder
 
 GOLDEN: Final = Path(__file__).parents[1] / "store" / "schema.sql"
 
-# Whatever else could differ between two databases of one schema (owners, sizes, positions of columns) is left out.
+# Whatever else could differ between two databases of one schema (owners, sizes, order of columns, days) is left out.
 _TABLES: Final = """
 with lines as (
   select attrelid as table_id, 1 as kind, attname::text as name,
@@ -37,6 +37,7 @@ select 'create table ' || relname || case when relispartition
   || coalesce(' partition by ' || pg_get_partkeydef(c.oid), '')
   || coalesce(' with (' || (select string_agg(o, ', ' order by o) from unnest(reloptions) as o) || ')', '') || ';'
 from pg_class c where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and relname <> 'alembic_version'
+  and (not relispartition or pg_get_expr(relpartbound, c.oid) = 'DEFAULT')
 order by relname
 """
 

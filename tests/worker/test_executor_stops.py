@@ -119,6 +119,47 @@ async def test_a_shutdown_interrupts_what_runs(desk: Desk) -> None:
     assert (outcome.kind, outcome.error_type) == ("interrupted", "Shutdown")
 
 
+async def test_a_lapsed_lease_interrupts_what_runs(desk: Desk) -> None:
+    attempt = desk.attempt(waits)
+    await begin(attempt)
+    attempt.lapse()
+    outcome = await desk.outcome(attempt)
+    assert (outcome.kind, outcome.error_type) == ("interrupted", "LeaseLost")
+
+
+async def test_a_handler_that_finishes_after_a_lapsed_lease_has_succeeded(desk: Desk) -> None:
+    """Whether the attempt is still ours is for the server to say."""
+    free = threading.Event()
+    attempt = desk.attempt(lambda payload: free.wait(5))
+    await begin(attempt)
+    attempt.lapse()
+    free.set()
+    assert (await desk.outcome(attempt)).kind == "succeeded"
+
+
+async def test_a_lapsed_lease_changes_nothing_of_what_has_ended(desk: Desk) -> None:
+    attempt = desk.attempt()
+    attempt.begin()
+    outcome = await desk.outcome(attempt)
+    attempt.lapse()
+    assert (attempt.outcome, desk.of(attempt)) == (outcome, ["reported", "ended"])
+
+
+async def test_a_grant_that_has_not_begun_when_the_lease_lapses_is_handed_back(desk: Desk) -> None:
+    attempt = desk.attempt(pytest.fail)
+    attempt.lapse()
+    assert attempt.outcome is not None
+    assert (attempt.outcome.kind, attempt.outcome.error_type) == ("interrupted", "LeaseLost")
+    assert (attempt.ran_ms, attempt.ended, desk.of(attempt)) == (0, True, ["reported"])
+
+
+async def test_a_handler_that_began_is_never_said_to_have_run_for_0_ms(desk: Desk) -> None:
+    attempt = desk.attempt()
+    attempt.begin()
+    await desk.outcome(attempt)
+    assert attempt.ran_ms >= 1
+
+
 async def test_the_first_reason_to_stop_is_the_one_that_is_reported(desk: Desk) -> None:
     attempt = desk.attempt(waits)
     await begin(attempt)

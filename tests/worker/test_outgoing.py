@@ -41,7 +41,7 @@ async def out() -> Outgoing:
 
 
 def sent(out: Outgoing) -> list[pb.WorkRequest]:
-    return list(out.requests())
+    return list(iter(out.take, None))
 
 
 def ended(desk: Desk, outcome: Outcome | None = None, **grant: Any) -> Attempt:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import grpc
@@ -22,10 +22,18 @@ logger = logging.getLogger("layeron_job_worker")
 ADDRESS_VARIABLE = "LAYERON_JOB_ADDRESS"
 DEFAULT_ADDRESS = "localhost:7233"
 _REGISTER_TIMEOUT_SECONDS = 10.0
+_WELCOME_SECONDS = 10.0
 _SERVER_AWAY = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,  # it is there, and too busy
+)
+_REFUSALS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNIMPLEMENTED,
 )
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.keepalive_time_ms", 20_000),
@@ -47,6 +55,11 @@ class StreamBroken(Exception):
     def __init__(self, message: str, code: grpc.StatusCode | None = None) -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def is_refusal(self) -> bool:
+        """The server does not want what was said: to say it again is of no use."""
+        return self.code in _REFUSALS
 
 
 class Backoff:
@@ -91,6 +104,14 @@ class Servers:
         """Turn to the next address."""
         self._at += 1
         return self.current()
+
+    def use(self, address: str) -> None:
+        """Make it the address in use."""
+        self._at = self.addresses.index(address)
+
+    def others(self) -> list[str]:
+        """The addresses that are not in use."""
+        return [address for address in self.addresses if address != self.current()]
 
     def channel(self, address: str) -> grpc.aio.Channel:
         """A fresh channel to an address."""
@@ -145,6 +166,24 @@ class Stream:
                 raise
             # Not this task was canceled, but the call it waited for.
             raise StreamBroken("the stream was closed") from None
+
+
+async def greet(stream: Stream, hellos: Iterable[pb.Hello]) -> pb.Welcome:
+    """Say hello on a fresh stream. Without a welcome within 10 s the stream is closed: StreamBroken."""
+    try:
+        async with asyncio.timeout(_WELCOME_SECONDS):
+            for hello in hellos:
+                await stream.write(pb.WorkRequest(hello=hello))
+            response = await stream.read()
+        if response is None or not response.HasField("welcome"):
+            raise StreamBroken("the server did not say welcome")
+    except TimeoutError:
+        await stream.close()
+        raise StreamBroken(f"no welcome within {_WELCOME_SECONDS:g} s") from None
+    except BaseException:
+        await stream.close()
+        raise
+    return response.welcome
 
 
 async def register(

@@ -1,7 +1,5 @@
 """Takes deliveries from JetStream: pulls what the credits allow, acks what was answered.
 
-Pull requests are written by hand on one callback subscription per consumer, because `fetch` of nats-py costs several
-times as much. A pull lives for seconds only, so a lost one, or one that a reconnect dropped, is soon made again.
 Losing an ack or a pull is harmless: the delivery comes again and its start is answered again.
 """
 
@@ -17,17 +15,13 @@ from typing import Any, Final
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from layeron.job.v1 import worker_service_pb2 as pb
-from layeron_job_worker.credits import Share, share_out
+from layeron_job_worker.consumer import Consumer
+from layeron_job_worker.credits import share_out
 
 logger = logging.getLogger("layeron_job_worker")
 
-_PULL_SECONDS: Final = 2.0
-_LISTEN_SECONDS: Final = 5.0
-_GRACE_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 # Small pulls wait this long for more credits, or for a quarter of all of them.
 _GATHER_SECONDS: Final = 0.004
@@ -35,60 +29,7 @@ _NAK_SECONDS: Final = (1.0, 5.0)
 _WATCH_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 2.0
 _SAME_ERROR_SECONDS: Final = 10.0
-_PULL_IS_OVER: Final = ("404", "408")
 _ERRORS = (OSError, nats.errors.Error, TimeoutError)
-
-
-class _Consumer(Share):
-    """A durable pull consumer and its pull under way."""
-
-    __slots__ = ("_deliveries", "deadline", "inbox", "last_reply", "name", "not_before", "subject", "subscription")
-
-    def __init__(self, consumer: pb.Consumer, stream: str, inbox: str, deliveries: Deliveries) -> None:
-        super().__init__(consumer.priority)
-        self.name = consumer.name
-        self.subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer.name}"
-        self.inbox = inbox
-        self.deadline = 0.0
-        self.not_before = 0.0
-        self.last_reply = ""
-        self.subscription: Subscription | None = None
-        self._deliveries = deliveries
-
-    async def on_message(self, message: Msg) -> None:
-        """A delivery of the pull under way, or its end."""
-        if not message.reply:
-            self._on_status(message.headers or {})
-            return
-        if self.outstanding:
-            self.outstanding -= 1
-            self.listening = False
-        self.last_reply = message.reply
-        self._deliveries.arrived(message.subject, message.reply)
-
-    def _on_status(self, headers: dict[str, str]) -> None:
-        status = headers.get("Status")
-        if status == "100":
-            return
-        self.close()
-        if status not in _PULL_IS_OVER:
-            self.not_before = time.monotonic() + _RETRY_SECONDS
-            logger.debug("a pull from %s ended: %s %s", self.name, status, headers.get("Description"))
-
-    def request(self, count: int, now: float) -> bytes:
-        """The pull request for so many messages, which is then under way."""
-        self.listening = not self.backlog
-        seconds = _LISTEN_SECONDS if self.listening else _PULL_SECONDS
-        self.outstanding = count
-        self.deadline = now + seconds + _GRACE_SECONDS
-        return b'{"batch":%d,"expires":%d}' % (count, int(seconds * 1e9))
-
-    def look_at_backlog(self) -> None:
-        """What the newest delivery says of the backlog behind it."""
-        if self.last_reply:
-            tokens = self.last_reply.split(".")
-            self.backlog = int(tokens[8 if len(tokens) == 9 else 10])  # the second form of reply subjects is longer
-            self.last_reply = ""
 
 
 class Deliveries:
@@ -103,7 +44,7 @@ class Deliveries:
         self._wanted = False
         self._stopped = False
         self._client: Client | None = None
-        self._consumers: list[_Consumer] = []
+        self._consumers: list[Consumer] = []
         self._answers: list[tuple[str, bytes]] = []
         self._ready = asyncio.Event()
         self._pull_due = False
@@ -121,10 +62,6 @@ class Deliveries:
     def pause(self) -> None:
         """No server is connected: pull nothing until `resume`. What still arrives goes to `on_delivery`."""
         self._wanted = False
-
-    def arrived(self, subject: str, reply: str) -> None:
-        """A delivery; the run's id is the end of its subject."""
-        self._on_delivery(subject[subject.rfind(".") + 1 :], reply)
 
     def ack(self, reply: str) -> None:
         """This delivery is dealt with."""
@@ -213,6 +150,10 @@ class Deliveries:
         except _ERRORS as error:
             logger.debug("NATS was not left in order: %s", error)
 
+    def _arrived(self, subject: str, reply: str) -> None:
+        """A delivery; the run's id is the end of its subject."""
+        self._on_delivery(subject[subject.rfind(".") + 1 :], reply)
+
     def _free(self) -> int:
         """Credits that no pull holds."""
         return self._free_credits() - sum(consumer.reserved for consumer in self._consumers)
@@ -234,7 +175,7 @@ class Deliveries:
         for consumer, request in pulls:
             await client.publish(consumer.subject, request, reply=consumer.inbox)
 
-    def _pulls(self) -> list[tuple[_Consumer, bytes]]:
+    def _pulls(self) -> list[tuple[Consumer, bytes]]:
         """The pull requests to make now."""
         due, self._pull_due = self._pull_due, False
         if not due or not self._wanted:
@@ -270,7 +211,7 @@ class Deliveries:
         self._client = client
         inbox = client.new_inbox()
         consumers = [
-            _Consumer(consumer, welcome.stream, f"{inbox}.{number}", self)
+            Consumer(consumer, welcome.stream, f"{inbox}.{number}", self._arrived)
             for number, consumer in enumerate(welcome.consumers)
         ]
         for consumer in consumers:

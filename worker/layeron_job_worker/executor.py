@@ -11,7 +11,7 @@ import contextvars
 import logging
 import time
 from concurrent.futures import Executor
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import orjson
 
@@ -22,7 +22,12 @@ from layeron_job_worker.registry import TaskHandler
 
 logger = logging.getLogger("layeron_job_worker")
 
-_StopReason = Literal["timeout", "cancel", "shutdown", "abandoned"]
+_StopReason = Literal["timeout", "cancel", "shutdown", "lapse", "abandoned"]
+
+_INTERRUPTED: Final = {
+    "shutdown": ("Shutdown", "the worker shut down"),
+    "lapse": ("LeaseLost", "no server answered for most of the lease"),
+}
 
 # A handler that is told to stop at its timeout has this long to clean up before the timeout is reported without it.
 UNWIND_SECONDS = 1.0
@@ -107,10 +112,10 @@ class Attempt:
 
     @property
     def ran_ms(self) -> int:
-        """How long the handler ran, in milliseconds; 0 if it never began."""
+        """How long the handler ran, in milliseconds; 0 if it never began, and only then."""
         if not self.began:
             return 0
-        return round(((self.finished or time.monotonic()) - self.began) * 1000)
+        return max(1, round(((self.finished or time.monotonic()) - self.began) * 1000))
 
     def begin(self) -> None:
         """Call the handler. The timeout runs from here."""
@@ -133,6 +138,13 @@ class Attempt:
     def shut_down(self) -> None:
         """The worker stops: the handler is told to stop, and unless it returned, the attempt ends as interrupted."""
         self._stop("shutdown")
+
+    def lapse(self) -> None:
+        """The lease may be lost: as for a shutdown, and a handler that has not begun is not called any more."""
+        if not self.began and self.outcome is None:
+            self.never_began("interrupted", *_INTERRUPTED["lapse"])
+        else:
+            self._stop("lapse")
 
     def abandon(self) -> None:
         """The attempt is no longer this worker's: stop the handler, report nothing."""
@@ -221,8 +233,8 @@ class Attempt:
             limit = f"{self.context.timeout_seconds:g} s"
             message = f"ran longer than its timeout of {limit}"
             return Outcome("timed_out", error_type="Timeout", error_message=message, error_detail=told)
-        message = "the worker shut down"
-        return Outcome("interrupted", error_type="Shutdown", error_message=message, error_detail=told)
+        error_type, message = _INTERRUPTED["lapse" if self._stop_reason == "lapse" else "shutdown"]
+        return Outcome("interrupted", error_type=error_type, error_message=message, error_detail=told)
 
     def _end(self, outcome: Outcome) -> None:
         if self._timer is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from layeron.job.v1 import worker_service_pb2 as pb
@@ -91,23 +91,16 @@ class Outgoing:
         self._heartbeat_waits = False
         self._ready.set()
 
-    def requests(self) -> Iterator[pb.WorkRequest]:
-        """Take what waits, as messages."""
-        while (request := self._next()) is not None:
-            yield request
-
-    def _next(self) -> pb.WorkRequest | None:
+    def take(self, *, starts: bool = True) -> pb.WorkRequest | None:
+        """Take what waits as the next message, with or without the starts; None if nothing does."""
         room = MESSAGE_BYTES_MAX
         request = pb.WorkRequest()
         if self._heartbeat_waits:
             self._heartbeat_waits = False
             request.heartbeat.number = self._heartbeat_number
             self._sent_at[self._heartbeat_number] = time.monotonic()
-        starts = request.starts
-        while self._starts and room > 0:
-            start_id, run_id = self._starts.popleft()
-            starts.add(start_id=start_id, run_id=run_id)
-            room -= _START_BYTES
+        if starts:
+            room = self._take_starts(request, room)
         room = self._take_begun(request, room)
         room = self._take_finishes(request, room)
         if self._notes_due:
@@ -118,6 +111,14 @@ class Outgoing:
             self._goodbye = False
             return pb.WorkRequest(goodbye=pb.Goodbye())
         return None
+
+    def _take_starts(self, request: pb.WorkRequest, room: int) -> int:
+        add = request.starts.add
+        while self._starts and room > 0:
+            start_id, run_id = self._starts.popleft()
+            add(start_id=start_id, run_id=run_id)
+            room -= _START_BYTES
+        return room
 
     def _take_begun(self, request: pb.WorkRequest, room: int) -> int:
         while self._begun and room > 0:

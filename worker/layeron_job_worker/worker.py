@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from importlib.metadata import version
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import grpc
 
 from layeron.job.v1 import worker_service_pb2 as pb
 from layeron_job.durations import Seconds, seconds
 from layeron_job.retry import Retry
+from layeron_job_worker import program
 from layeron_job_worker.connection import Servers, register
 from layeron_job_worker.deliveries import Deliveries
 from layeron_job_worker.executor import Attempt
+from layeron_job_worker.loops import cancel, done_before
 from layeron_job_worker.registry import LOWER_NAME, TASKS_MAX, Handler, Priority, TaskHandler, task_handler
 from layeron_job_worker.session import Session
 from layeron_job_worker.slots import Slots
@@ -132,8 +133,16 @@ class Worker:
         return add
 
     def main(self) -> None:
-        """Run until SIGTERM or Ctrl-C; for the end of a script."""
-        asyncio.run(self.run())
+        """Run until SIGTERM or Ctrl-C; for the end of a script.
+
+        If handlers in threads have not returned by the end of the grace, they are logged, and the process ends at once,
+        without its `atexit` functions, with exit code 75.
+        """
+        program.settle_memory()
+        try:
+            asyncio.run(self.run())
+        finally:
+            program.leave_threads([a for a in self._slots.running if not a.task_handler.is_async])
 
     async def run(self, *, install_signal_handlers: bool = True) -> None:
         """Register the tasks, then work until `stop` or, with signal handlers, until SIGTERM or SIGINT.
@@ -144,15 +153,15 @@ class Worker:
         if not self.handlers:
             raise ValueError("the worker has no tasks: register a handler with @worker.task(...)")
         stopped = asyncio.create_task(self._stopping.wait())
-        with self._signals() if install_signal_handlers else nullcontext():
+        with program.signals(self._signaled) if install_signal_handlers else nullcontext():
             try:
                 registering = asyncio.create_task(
                     register(self._servers, self._namespace, list(self.handlers.values()))
                 )
-                if await _done_before(stopped, [registering]):
+                if await done_before(stopped, [registering]):
                     await self._work(stopped)
             finally:
-                await _cancel([registering, stopped])
+                await cancel([registering, stopped])
                 self._pool.shutdown(wait=False, cancel_futures=True)
 
     def stop(self) -> None:
@@ -254,10 +263,10 @@ class Worker:
             )
         ]
         try:
-            await _done_before(stopped, loops)  # none of them ends by itself, unless something is wrong
+            await done_before(stopped, loops)  # none of them ends by itself, unless something is wrong
             await self._drain()
         finally:
-            await _cancel(loops)
+            await cancel(loops)
             await self._deliveries.close()
 
     async def _drain(self) -> None:
@@ -271,7 +280,7 @@ class Worker:
         await self._until(lambda: not self._slots.running, _UNWIND_SECONDS)
         for attempt in list(self._slots.running):
             attempt.give_up()
-        await self._until(lambda: not self._session.attempts and not self._session.unanswered, _REPORT_SECONDS)
+        await self._until(lambda: self._session.is_settled, _REPORT_SECONDS)
         await self._session.leave(_GOODBYE_SECONDS)
 
     async def _until(self, over: Callable[[], bool], limit_seconds: float) -> None:
@@ -280,34 +289,8 @@ class Worker:
         while not over() and not self._hurry and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_SECONDS)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop this worker, and a second one hurries it."""
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._signaled)
-        try:
-            yield
-        finally:
-            for name in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(name)
-
     def _signaled(self) -> None:
         if self._stopping.is_set():
             logger.warning("told to stop again: handlers are not waited for")
             self._hurry = True
         self.stop()
-
-
-async def _done_before(stopped: asyncio.Task[bool], work: Sequence[asyncio.Task[None]]) -> bool:
-    """Wait for the first of them: whether some work was done before we were stopped. Raises what it raised."""
-    done, _ = await asyncio.wait([*work, stopped], return_when=asyncio.FIRST_COMPLETED)
-    for task in done - {stopped}:
-        task.result()
-    return stopped not in done
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

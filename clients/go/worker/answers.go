@@ -9,7 +9,7 @@ import (
 // So many answers in a row that the database is away make us look for another server.
 const awayAnswersMax = 3
 
-func (s *session) receive(response *jobv1.WorkResponse) {
+func (s *session) receive(stream *stream, response *jobv1.WorkResponse) {
 	for _, answer := range response.GetStartAnswers() {
 		s.takeStartAnswer(answer)
 	}
@@ -21,7 +21,7 @@ func (s *session) receive(response *jobv1.WorkResponse) {
 		s.worker.deliveries.moreCredits()
 	}
 	if answer := response.GetHeartbeatAnswer(); answer != nil {
-		s.takeHeartbeatAnswer(answer)
+		s.takeHeartbeatAnswer(stream, answer)
 	}
 	for _, order := range response.GetCancelOrders() {
 		for _, x := range s.named(order.GetRunId(), order.GetAttempt()) {
@@ -49,14 +49,12 @@ func (s *session) takeStartAnswer(answer *jobv1.StartAnswer) {
 	}
 }
 
-func (s *session) takeHeartbeatAnswer(answer *jobv1.HeartbeatAnswer) {
+func (s *session) takeHeartbeatAnswer(stream *stream, answer *jobv1.HeartbeatAnswer) {
 	sentAt, found := s.lanes.heartbeatSentAt(answer.GetNumber())
 	switch answer.GetVerdict() {
 	case jobv1.HeartbeatVerdict_HEARTBEAT_VERDICT_SESSION_ENDED:
 		s.worker.logger.Warn("the session has ended on the server or goes on elsewhere", slog.String("session", s.id))
-		if s.stream != nil {
-			s.stream.cancel()
-		}
+		stream.cancel()
 		return
 	case jobv1.HeartbeatVerdict_HEARTBEAT_VERDICT_DATABASE_AWAY:
 		s.awayAnswers++

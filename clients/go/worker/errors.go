@@ -16,6 +16,9 @@ var (
 	ErrTimeout = errors.New("ran longer than its timeout")
 	// ErrShutdown: the worker shuts down, and its grace is over.
 	ErrShutdown = errors.New("the worker shut down")
+	// ErrLeaseLost: no server has answered for most of the lease, so the run may be given to another worker. If the
+	// handler returns a result, it is still reported, and counts unless the run was given away.
+	ErrLeaseLost = errors.New("no server answered for most of the lease")
 	// ErrSuperseded: the run is no longer this worker's. Nothing that the handler returns is reported.
 	ErrSuperseded = errors.New("the run is no longer this worker's")
 )

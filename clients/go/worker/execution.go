@@ -120,6 +120,15 @@ func (x *execution) order() {
 	}
 }
 
+// lapse: the lease may be lost. As for a shutdown, and a handler that has not begun is not called any more.
+func (x *execution) lapse() {
+	if x.beganAt.IsZero() && x.outcome == nil {
+		x.neverBegan(newOutcome(interrupted, "LeaseLost", ErrLeaseLost.Error(), ""))
+	} else {
+		x.stop(ErrLeaseLost)
+	}
+}
+
 // abandon: the attempt is no longer this worker's. Stop the handler, report nothing.
 func (x *execution) abandon() {
 	x.abandoned = true
@@ -158,6 +167,14 @@ func (x *execution) report(out outcome) {
 	if !x.abandoned {
 		x.worker.session.finish(x)
 	}
+}
+
+// ranMs is how long the handler ran, in milliseconds; 0 if it never began, and only then.
+func (x *execution) ranMs() int64 {
+	if x.beganAt.IsZero() {
+		return 0
+	}
+	return max(1, x.ran().Milliseconds())
 }
 
 // ran is how long the handler ran; 0 if it never began.

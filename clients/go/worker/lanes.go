@@ -121,8 +121,8 @@ func (l *lanes) mayGather() bool {
 	return l.unanswered > 0 && waiting > 0 && waiting < gatherEnough && !l.heartbeatWaits
 }
 
-// next takes what waits as a message; nil if nothing does.
-func (l *lanes) next(now time.Time) *jobv1.WorkRequest {
+// next takes what waits as a message, with or without the starts; nil if nothing does.
+func (l *lanes) next(now time.Time, withStarts bool) *jobv1.WorkRequest {
 	room := messageBytesMax
 	request := &jobv1.WorkRequest{}
 	if l.heartbeatWaits {
@@ -130,7 +130,9 @@ func (l *lanes) next(now time.Time) *jobv1.WorkRequest {
 		request.Heartbeat = &jobv1.Heartbeat{Number: l.heartbeatNumber}
 		l.heartbeats = append(l.heartbeats, sentHeartbeat{l.heartbeatNumber, now})
 	}
-	room = l.takeStarts(request, room)
+	if withStarts {
+		room = l.takeStarts(request, room)
+	}
 	room = l.takeBegun(request, room)
 	room = l.takeFinishes(request, room)
 	if l.notesDue {
@@ -165,7 +167,7 @@ func (l *lanes) takeBegun(request *jobv1.WorkRequest, room int) int {
 		if x := l.begun[taken]; x.outcome == nil {
 			x.begunSent = true
 			request.Begun = append(request.Begun, &jobv1.Begun{
-				RunId: x.attempt.RunID, Attempt: int32(x.attempt.Number), RunningMs: x.ran().Milliseconds(),
+				RunId: x.attempt.RunID, Attempt: int32(x.attempt.Number), RunningMs: x.ranMs(),
 			})
 			room -= startBytes
 		}
@@ -222,7 +224,7 @@ func (l *lanes) takeNotes(request *jobv1.WorkRequest, room int, now time.Time) i
 
 func finishOf(x *execution, logTail string) *jobv1.Finish {
 	finish := &jobv1.Finish{
-		StartId: x.startID, RunId: x.attempt.RunID, Attempt: int32(x.attempt.Number), RanMs: x.ran().Milliseconds(), LogTail: logTail,
+		StartId: x.startID, RunId: x.attempt.RunID, Attempt: int32(x.attempt.Number), RanMs: x.ranMs(), LogTail: logTail,
 	}
 	failure := x.outcome.failure
 	switch x.outcome.kind {

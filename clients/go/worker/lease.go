@@ -56,21 +56,22 @@ func (s *session) heartbeat(now time.Time) {
 	s.lanes.heartbeat(now, begun)
 }
 
-// lapse: no answer for most of the lease. The server is about to give our runs away, so nothing of ours may go on, and
-// the session is not resumed: that would give them away before our handlers had time to stop.
+// lapse: no answer for most of the lease. The server may give our runs away, so none of our handlers may go on. The
+// attempts stay ours until a server says otherwise: what has ended, and what was stopped, is still reported.
 func (s *session) lapse() {
-	s.worker.logger.Warn("no server has answered for most of the lease; handlers are stopped", slog.Int("handlers", len(s.attempts)))
+	s.worker.logger.Warn("no server has answered for most of the lease; handlers are stopped", slog.Int("handlers", len(s.worker.slots.running)))
 	s.leaseUntil = time.Time{}
-	s.forget()
-	s.id = ""
-	if s.stream != nil {
-		s.stream.cancel()
+	if stream := s.stream; stream != nil {
+		s.loseStream()
+		stream.cancel()
+	}
+	for _, x := range s.attempts {
+		x.lapse()
 	}
 }
 
 // forget: nothing of the session is ours any more.
 func (s *session) forget() {
-	s.forgotten++
 	for _, x := range s.attempts {
 		x.abandon()
 	}

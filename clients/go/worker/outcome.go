@@ -101,6 +101,8 @@ func stopped(cause error, timeout time.Duration, detail string) outcome {
 		return newOutcome(canceled, "Canceled", "canceled", detail)
 	case ErrTimeout:
 		return newOutcome(timedOut, "Timeout", fmt.Sprintf("ran longer than its timeout of %v", timeout), detail)
+	case ErrLeaseLost:
+		return newOutcome(interrupted, "LeaseLost", ErrLeaseLost.Error(), detail)
 	}
 	return newOutcome(interrupted, "Shutdown", ErrShutdown.Error(), detail)
 }

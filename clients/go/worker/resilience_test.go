@@ -79,28 +79,33 @@ func TestADrainingServerIsLeftWithoutStoppingAnything(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatHearsNothingStopsItsHandlersBeforeItsLeaseEnds(t *testing.T) {
+func TestAWorkerThatHearsNothingStopsItsHandlersBeforeItsLeaseEndsAndReportsWhatHasEnded(t *testing.T) {
 	w := newWorld(t)
 	server := testserver.Start(t, "LAYERON_JOB_LEASE_MS=3000", "LAYERON_JOB_HEARTBEAT_INTERVAL_MS=600")
 	proxy := testserver.NewProxy(t, server.Address)
-	h := newHeld()
+	stopped, finished := newHeld(), newHeld()
 	it := w.workerAt(proxy.Address)
-	worker.Handle(it, "work", h.handle)
+	worker.Handle(it, "stopped", stopped.handle)
+	worker.Handle(it, "finished", finished.handle)
 	w.run(it)
-	id := w.enqueue("work", nil)
-	<-h.begun
+	first, second := w.enqueue("stopped", nil), w.enqueue("finished", nil)
+	<-stopped.begun
+	<-finished.begun
 	at := time.Now()
 	proxy.Mute(true)
-	if cause, took := <-h.ended, time.Since(at); cause != worker.ErrSuperseded || took > 3*time.Second {
+	close(finished.free) // its report is not answered within the lease
+	if cause, took := <-stopped.ended, time.Since(at); cause != worker.ErrLeaseLost || took > 3*time.Second {
 		t.Errorf("%v after %v", cause, took)
 	}
 	proxy.Mute(false)
 	proxy.Cut()
-	<-h.begun // again, in a new session
-	close(h.free)
-	run := w.ended(id)
-	if outcomes(run) != "lost Lost, succeeded" || run.Attempts[0].SessionID == run.Attempts[1].SessionID {
+	<-stopped.begun // again
+	close(stopped.free)
+	if run := w.ended(first); outcomes(run) != "interrupted LeaseLost, succeeded" || run.Attempts[0].SessionID != run.Attempts[1].SessionID {
 		t.Errorf("%s: %+v", outcomes(run), run.Attempts)
+	}
+	if run := w.ended(second); outcomes(run) != "succeeded" {
+		t.Error(outcomes(run))
 	}
 }
 

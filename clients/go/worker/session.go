@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -35,9 +34,6 @@ type delivery struct {
 type session struct {
 	worker *Worker
 	lanes  *lanes
-	// sending is held while messages are made and sent, so that nothing is sent on the old stream once a new one says
-	// hello. It is taken before the worker's lock.
-	sending sync.Mutex
 
 	ctx         context.Context      // that of run, for the connections of a hand-over
 	id          string               // empty: a new one is to be begun
@@ -47,12 +43,11 @@ type session struct {
 	lastStartID int64
 	leaving     bool
 
-	stream      *stream // nil while no server has welcomed us
-	successor   *stream
-	handover    chan struct{} // closed when the hand-over under way is done
-	handingOver bool
+	stream    *stream // nil while no server has welcomed us
+	successor *stream
+	handover  chan struct{} // closed when the hand-over under way is done
+	greeting  bool          // a Hello waits for its answer
 
-	forgotten   int // how often everything was forgotten
 	awaySince   time.Time
 	awayAnswers int
 
@@ -166,10 +161,8 @@ func (s *session) write(ctx context.Context) {
 	}
 }
 
-// flush sends all that waits. Called without the lock.
+// flush sends all that waits, each message on the stream it was made for. Called without the lock.
 func (s *session) flush() {
-	s.sending.Lock()
-	defer s.sending.Unlock()
 	for {
 		stream, request := s.nextRequest()
 		if request == nil {
@@ -191,10 +184,10 @@ func (s *session) nextRequest() (*stream, *jobv1.WorkRequest) {
 	s.worker.mu.Lock()
 	defer s.worker.mu.Unlock()
 	s.lanes.bell.answered()
-	if s.stream == nil || s.handingOver {
+	if s.stream == nil {
 		return nil, nil
 	}
-	return s.stream, s.lanes.next(time.Now())
+	return s.stream, s.lanes.next(time.Now(), !s.greeting)
 }
 
 // leave says goodbye and closes; the session then ends on the server. It waits for no longer than the limit. Called
@@ -226,22 +219,28 @@ func (s *session) read(stream *stream) {
 		var response *jobv1.WorkResponse
 		if response, err = stream.call.Recv(); err == nil {
 			w.mu.Lock()
-			s.receive(response)
+			if s.stream == stream { // what comes on one we have left is said again on the one in use
+				s.receive(stream, response)
+			}
 			w.mu.Unlock()
 		}
 	}
 	w.mu.Lock()
 	quiet := s.successor != nil || s.leaving
 	if s.stream == stream {
-		s.stream = nil
-		s.awaySince = time.Now()
-		w.deliveries.pause()
+		s.loseStream()
 	}
 	w.mu.Unlock()
 	if !quiet {
 		w.logger.Warn("lost the stream", slog.String("address", stream.address), slog.Any("error", err))
 	}
 	stream.close()
+}
+
+func (s *session) loseStream() {
+	s.stream = nil
+	s.awaySince = time.Now()
+	s.worker.deliveries.pause()
 }
 
 // unansweredStarts are in the order of their ids.

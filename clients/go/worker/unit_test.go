@@ -159,7 +159,7 @@ func TestAnAbandonedAttemptIsNeverReported(t *testing.T) {
 		synctest.Wait()
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if len(w.slots.running) != 0 || w.session.lanes.next(time.Now()) != nil {
+		if len(w.slots.running) != 0 || w.session.lanes.next(time.Now(), true) != nil {
 			t.Error("it runs on, or it is reported")
 		}
 	})
@@ -180,7 +180,7 @@ func TestMessagesHaveAtMostAMegabyte(t *testing.T) {
 	}
 	starts, finishes := 0, 0
 	for {
-		request := lanes.next(time.Now())
+		request := lanes.next(time.Now(), true)
 		if request == nil {
 			break
 		}
@@ -210,7 +210,7 @@ func TestANoteIsSentOnceASecondWithTheNewestProgress(t *testing.T) {
 			synctest.Wait()
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return w.session.lanes.next(time.Now())
+			return w.session.lanes.next(time.Now(), true)
 		}
 		tell := func(value int) {
 			if err := x.attempt.Progress(value); err != nil {
@@ -259,7 +259,7 @@ func TestHelloIsCutIntoMessages(t *testing.T) {
 		w.session.unanswered[id] = &delivery{runID: job26}
 	}
 	w.mu.Unlock()
-	hellos, _ := w.session.hellos()
+	hellos := w.session.hellos()
 	attempts := 0
 	for i, hello := range hellos {
 		attempts += len(hello.Attempts)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from layeron.job.v1 import job_service_pb2 as pb
 
-from . import convert
+from . import convert, tracing
 from .calls import Calls
 from .errors import JobError
 from .ids import new_run_id
@@ -111,7 +111,10 @@ class _Batch:
 
     async def _send(self, chunk: Chunk) -> None:
         try:
-            answer = await self._calls.unary(lambda server: server.jobs.EnqueueBatch, chunk.request, wait_for_room=True)
+            with tracing.call("EnqueueBatch"):
+                answer = await self._calls.unary(
+                    lambda server: server.jobs.EnqueueBatch, chunk.request, wait_for_room=True
+                )
         except JobError as error:
             raise _in_the_whole(error, chunk.first) from None
         self._made[chunk.first] = chunk.results(answer)

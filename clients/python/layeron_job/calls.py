@@ -21,6 +21,7 @@ import grpc.aio
 
 from layeron.job.v1 import job_service_pb2_grpc, task_service_pb2_grpc
 
+from . import tracing
 from .durations import Seconds, seconds
 from .errors import DeadlineExceeded, JobError, Overloaded, Unavailable, from_rpc
 
@@ -155,7 +156,7 @@ class Calls:
         """The answer to a single try."""
         server = self._server()
         try:
-            return await rpc(server)(request, timeout=timeout_seconds, metadata=self._metadata)
+            return await rpc(server)(request, timeout=timeout_seconds, metadata=self._headers())
         except grpc.aio.AioRpcError as error:
             raise self._told(error, server) from None
         except (asyncio.CancelledError, grpc.aio.UsageError):
@@ -167,7 +168,7 @@ class Calls:
     ) -> AsyncGenerator[Response, None]:
         """The messages of one stream, which has no deadline."""
         server = self._server()
-        call = rpc(server)(request, metadata=self._metadata)
+        call = rpc(server)(request, metadata=self._headers())
         try:
             async for response in call:
                 yield response
@@ -189,6 +190,13 @@ class Calls:
         servers, self._servers = self._servers, {}
         for server in servers.values():
             await server.channel.close()
+
+    def _headers(self) -> grpc.aio.Metadata | None:
+        """What is sent with a call: the token, and the trace that is current here."""
+        traced = tracing.current()
+        if not traced:
+            return self._metadata
+        return grpc.aio.Metadata(*(self._metadata or ()), *traced.items())
 
     def _server(self) -> Server:
         """The server in use. Its channel is made here, because it belongs to the event loop that runs now."""

@@ -11,7 +11,7 @@ import grpc
 
 from layeron.job.v1 import job_service_pb2 as pb
 
-from . import batches, convert
+from . import batches, convert, tracing
 from .batches import Items
 from .calls import Calls
 from .durations import Seconds
@@ -101,7 +101,7 @@ class Client:
         labels              at most 16; runs can be listed by them
         name                for people
         payload_encoding    set if the payload is an envelope that nobody but the handler understands
-        trace_context       W3C trace context: traceparent, tracestate, baggage
+        trace_context       W3C trace context: traceparent, tracestate, baggage; by default that of the current span
 
         Raises TaskNotRegistered, InvalidRequest, IdempotencyKeyReused, RunIdReused, Overloaded, Unavailable,
         DeadlineExceeded, and ValueError or TypeError for what cannot be sent at all.
@@ -127,7 +127,8 @@ class Client:
         request = convert.enqueue_request(item, convert.given("run_id", run_id) or new_run_id())
         request.namespace = self.namespace
         request.json_form = pb.JSON_FORM_BYTES
-        answer = await self._calls.unary(lambda server: server.jobs.Enqueue, request)
+        with tracing.call("Enqueue"):
+            answer = await self._calls.unary(lambda server: server.jobs.Enqueue, request)
         # Of an id that was chosen here only this call can have made a run, if in a try whose answer was lost.
         made_here = run_id is None and answer.run.run_id == request.run_id
         return Enqueued(convert.run(answer.run), created=answer.created or made_here, pruned=answer.pruned)

@@ -169,6 +169,8 @@ _CODES: Final[Mapping[grpc.StatusCode, type[JobError]]] = {
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
+    # A cancel of the caller's own is no error of gRPC: this one was made by a server or a proxy that could not go on.
+    grpc.StatusCode.CANCELLED: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.INTERNAL: InternalError,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from datetime import datetime
 from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -38,6 +39,12 @@ def new_uuid7(unix_ms: int | None = None) -> UUID:
 def unix_ms_of(uuid7: UUID) -> int:
     """The milliseconds since 1970 at which a UUIDv7 was made."""
     return uuid7.int >> 80
+
+
+def lowest_uuid7_at(moment: datetime) -> UUID:
+    """What no UUIDv7 of that moment or later is less than."""
+    unix_ms = min(max(0, int(moment.timestamp() * 1000)), (1 << 48) - 1)
+    return UUID(int=unix_ms << 80)
 
 
 def encode(prefix: str, value: UUID) -> str:

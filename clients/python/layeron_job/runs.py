@@ -12,7 +12,7 @@ import grpc
 
 from layeron.job.v1 import job_service_pb2 as pb
 
-from . import convert
+from . import convert, tracing
 from .calls import Calls, Patience
 from .durations import Seconds, duration, seconds
 from .errors import Overloaded, Unavailable, WaitTimeout
@@ -197,6 +197,7 @@ class Runs:
             run_at=convert.moment("run_at", run_at),
             json_form=pb.JSON_FORM_BYTES,
         )
-        answer = await self._calls.unary(lambda server: server.jobs.ReplayRun, request)
+        with tracing.call("ReplayRun"):
+            answer = await self._calls.unary(lambda server: server.jobs.ReplayRun, request)
         # Of an id that was chosen here only this call can have made a run, in a try whose answer was lost.
         return Enqueued(convert.run(answer.run), created=answer.created or new_run_id is None)

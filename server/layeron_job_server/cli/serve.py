@@ -20,11 +20,15 @@ def serve(
     apply_migrations: Annotated[
         bool, typer.Option("--migrate", help="Bring the database to this version first.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Server processes on this machine that share the port.")
+    ] = 1,
 ) -> None:
     """Run a server. Settings are read from LAYERON_JOB_… variables; run as many servers as you like."""
     import uvloop
 
     from layeron_job_server import app as server
+    from layeron_job_server.cli.processes import keep
     from layeron_job_server.domain.errors import DatabaseAway
     from layeron_job_server.store import migrate as migrations
     from layeron_job_server.telemetry import set_up_logs
@@ -41,7 +45,9 @@ def serve(
             complain(f"{error.__cause__}", ExitCode.UNAVAILABLE)
         # Its callers are told UNAVAILABLE until the database is there.
     try:
-        uvloop.run(server.serve(settings))
+        uvloop.run(keep(processes, settings.grpc_address) if processes > 1 else server.serve(settings))
+    except ValueError as error:
+        complain(str(error), ExitCode.USAGE)
     except OSError as error:
         complain(str(error), ExitCode.UNAVAILABLE)
 

@@ -150,7 +150,7 @@ class Overloaded(JobError):
 
     def __init__(self, retry_after: timedelta, subject: str) -> None:
         super().__init__(
-            f"too much waits to be written ({subject}): try again after {retry_after.total_seconds():g} s",
+            f"too much waits already ({subject}): try again after {retry_after.total_seconds():g} s",
             subject=subject,
         )
         self.retry_after = retry_after

@@ -26,11 +26,6 @@ class RunStatus(StrEnum):
         """Whether a run in this status never changes again."""
         return self in TERMINAL
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a run in this status waits for a start."""
-        return self in WAITING
-
 
 WAITING = frozenset({RunStatus.QUEUED, RunStatus.SCHEDULED, RunStatus.RETRYING})
 TERMINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.DEAD_LETTERED, RunStatus.CANCELED})

@@ -46,7 +46,9 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The worker shut down or handed the attempt back."""
+    """The worker shut down, or handed the attempt back before its handler began."""
+
+    began: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,8 @@ def _step(run: Run, event: Event, now: datetime, chance: float) -> Step:
             return _end(run, _S.SUCCEEDED, Reason.SUCCEEDED, AttemptStatus.SUCCEEDED)
         case Failed() | TimedOut() | Lost() | ResultInvalid():
             return _end_try(run, _try_of(event), now, chance)
-        case Interrupted():
-            return _interrupt(run, now)
+        case Interrupted(began):
+            return _interrupt(run, now, began=began)
         case CancelRequested():
             return _request_cancel(run, now)
         case CancelConfirmed() | CancelIgnored():
@@ -195,12 +197,12 @@ def _end_canceled(run: Run, event: CancelConfirmed | CancelIgnored) -> Step:
     return _end(run, _S.CANCELED, reason, AttemptStatus.CANCELED)
 
 
-def _interrupt(run: Run, now: datetime) -> Step:
-    """Costs an attempt's number, not a try."""
+def _interrupt(run: Run, now: datetime, *, began: bool) -> Step:
+    """Costs an attempt's number, not a try. Only what was called and stopped, again and again, has to wait."""
     if run.cancel_requested_at is not None:
         return _end(run, _S.CANCELED, Reason.CANCEL_REQUESTED, AttemptStatus.INTERRUPTED)
-    interruptions = run.interruptions + 1
-    due_at = now + interruption_delay(interruptions)
+    interruptions = run.interruptions + began
+    due_at = now + (interruption_delay(interruptions) if began else timedelta(0))
     after = replace(run, status=_S.QUEUED, interruptions=interruptions, due_at=due_at)
     return Step(after, Reason.ATTEMPT_INTERRUPTED, AttemptStatus.INTERRUPTED, due_at)
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
 
 from layeron_job.ids import encode
 from layeron_job_server import failpoints
 from layeron_job_server.broker import Broker
+from layeron_job_server.domain.errors import DatabaseAway, JobError
 from layeron_job_server.domain.run import AttemptStatus
 from layeron_job_server.domain.transitions import CancelIgnored, Event, Interrupted, Lost, TimedOut
-from layeron_job_server.operations import attempts
-from layeron_job_server.operations.attempts import Report
+from layeron_job_server.operations import endings
+from layeron_job_server.operations.endings import Report, Verdict
 from layeron_job_server.operations.system import System
+from layeron_job_server.operations.writer import by_halves
 from layeron_job_server.store import maintenance, open_attempts, outbox, sessions, tasks
 from layeron_job_server.store.attempts import Ending, Fence
 from layeron_job_server.store.outbox import Cursor, Ring
@@ -27,28 +32,44 @@ from .dispatcher import publications_of
 
 log = logging.getLogger(__name__)
 
+Found = TypeVar("Found", bound=Hashable)
+
 _SLICE = 500
+_LEFT_MAX = 1_000
 _RELEASE_SLICE = 5_000
 _AUDIT_SLICE = 20_000
 _AUDIT_SLICES_PER_TURN = 4
 _AUDIT_RESTS = 20
 _ASKED_ONE_BY_ONE_MAX = 250
 _LISTING_SECONDS = 1.0
+_REPAIR_TURNS = 3  # for so many turns a server that died may still be the one that repairs
 _KEPT_SESSIONS = timedelta(days=7)
 
 
-async def reconcile_once(system: System) -> None:
-    """One turn of all that needs only the database."""
+async def reconcile_once(system: System, *, starting: bool = False) -> None:
+    """One turn of all that needs only the database; `starting`: the first one of this server.
+
+    A step that fails keeps no other from its turn, unless it is that the database is away: then raises DatabaseAway.
+    """
+    lease = system.settings.lease
     spared = await system.database.write(
-        lambda c: sessions.begin_turn(c, lease=system.settings.lease, gap=system.settings.lease / 3)
+        lambda c: sessions.begin_turn(c, lease=lease, gap=lease / 3, starting=starting)
     )
     if spared:
         log.warning("the database was away: %d worker sessions have one lease more", spared)
-    await end_lost_once(system)
-    await end_overrunning_once(system)
-    await end_ignored_cancels_once(system)
-    await end_past_start_by_once(system)
-    await release_resumed_once(system)
+    for step in (
+        end_lost_once,
+        end_overrunning_once,
+        end_ignored_cancels_once,
+        end_past_start_by_once,
+        release_resumed_once,
+    ):
+        try:
+            await step(system)
+        except DatabaseAway:
+            raise
+        except Exception:
+            log.exception("%s failed; it is tried again", step.__name__)
 
 
 async def end_lost_once(system: System) -> int:
@@ -56,54 +77,96 @@ async def end_lost_once(system: System) -> int:
     for session_id in await system.database.write(lambda c: sessions.expire(c, limit=_SLICE)):
         log.warning("worker session %s is lost", session_id)
         await failpoints.reach("session.expired")
-    ended = 0
-    while found := await system.database.read(lambda c: open_attempts.of_ended_sessions(c, limit=_SLICE)):
-        ended += await _end(
-            system,
-            [
-                _report(fence, Interrupted(), AttemptStatus.INTERRUPTED, "Interrupted", "the worker shut down")
-                if said_goodbye
-                else _report(fence, Lost(), AttemptStatus.LOST, "Lost", "the worker was not heard of for a lease")
-                for fence, said_goodbye in found
-            ],
-        )
-        if len(found) < _SLICE:
-            break
-    return ended
+
+    def report(found: tuple[Fence, bool]) -> Report:
+        fence, said_goodbye = found
+        if said_goodbye:
+            return _report(fence, Interrupted(), AttemptStatus.INTERRUPTED, "Interrupted", "the worker shut down")
+        return _report(fence, Lost(), AttemptStatus.LOST, "Lost", "the worker was not heard of for a lease")
+
+    return await _sweep(system, open_attempts.of_ended_sessions, partial(_end, system, report))
 
 
 async def end_overrunning_once(system: System) -> int:
     """Time out the attempts whose worker should have done so itself."""
     settings = system.settings
-    found = await system.database.read(
-        lambda c: open_attempts.overrunning(
-            c,
-            begin_within=timedelta(milliseconds=settings.begin_within_ms),
-            grace=timedelta(milliseconds=settings.timeout_grace_ms),
-            limit=_SLICE,
-        )
+    find = partial(
+        open_attempts.overrunning,
+        lease=settings.lease,
+        begin_within=timedelta(milliseconds=settings.begin_within_ms),
+        grace=timedelta(milliseconds=settings.timeout_grace_ms),
     )
     message = "the attempt ran longer than its timeout, and its worker did not say so"
-    return await _end(
-        system, [_report(fence, TimedOut(), AttemptStatus.TIMED_OUT, "Timeout", message) for fence in found]
-    )
+
+    def report(fence: Fence) -> Report:
+        return _report(fence, TimedOut(), AttemptStatus.TIMED_OUT, "Timeout", message)
+
+    return await _sweep(system, find, partial(_end, system, report))
 
 
 async def end_ignored_cancels_once(system: System) -> int:
     """Fence off the attempts whose worker has ignored a cancel past the grace."""
-    grace = timedelta(milliseconds=system.settings.cancel_grace_ms)
-    found = await system.database.read(lambda c: open_attempts.ignoring_cancel(c, grace=grace, limit=_SLICE))
+    settings = system.settings
+    grace = timedelta(milliseconds=settings.cancel_grace_ms)
+    find = partial(open_attempts.ignoring_cancel, lease=settings.lease, grace=grace)
     message = "the handler went on after the cancel grace"
-    return await _end(
-        system, [_report(fence, CancelIgnored(), AttemptStatus.CANCELED, "CancelIgnored", message) for fence in found]
-    )
+
+    def report(fence: Fence) -> Report:
+        return _report(fence, CancelIgnored(), AttemptStatus.CANCELED, "CancelIgnored", message)
+
+    return await _sweep(system, find, partial(_end, system, report))
 
 
 async def end_past_start_by_once(system: System) -> int:
     """Dead-letter the waiting runs that were to start by now."""
-    found = await system.database.read(lambda c: open_attempts.past_start_by(c, limit=_SLICE))
-    await attempts.end_unstarted(system, found)
-    return len(found)
+
+    async def end(run_ids: Sequence[UUID]) -> list[bool]:
+        ended = await endings.end_unstarted(system, run_ids)
+        return [run_id in ended for run_id in run_ids]
+
+    return await _sweep(system, open_attempts.past_start_by, end)
+
+
+async def _sweep(
+    system: System,
+    find: Callable[..., Awaitable[Sequence[Found]]],
+    end: Callable[[Sequence[Found]], Awaitable[Sequence[bool]]],
+) -> int:
+    """End what there is to find, slice by slice, and answer how many were ended.
+
+    What cannot be ended takes none of its neighbours with it, and no place in the next slice, unless there is very much
+    of it. Raises DatabaseAway.
+    """
+    ended = 0
+    left: set[Found] = set()
+    while len(left) < _LEFT_MAX:
+        limit = _SLICE + len(left)
+        found = await system.database.read(partial(find, limit=limit))
+        fresh = [one for one in found if one not in left]
+        answers = await by_halves(end, fresh, is_bad=lambda error: not isinstance(error, JobError)) if fresh else []
+        for one, answer in zip(fresh, answers, strict=True):
+            if isinstance(answer, JobError):
+                raise answer
+            if isinstance(answer, BaseException):
+                # The error's message may hold data.
+                log.error("%s cannot be ended: %s", one, type(answer).__name__)
+            if answer is True:
+                ended += 1
+            else:
+                left.add(one)
+        if len(found) < limit:
+            break
+    return ended
+
+
+async def _end(system: System, report: Callable[[Found], Report], found: Sequence[Found]) -> list[bool]:
+    verdicts = await endings.end(system, [report(one) for one in found])
+    return [verdict is Verdict.RECORDED for verdict in verdicts]
+
+
+def _report(fence: Fence, event: Event, outcome: AttemptStatus, error_type: str, message: str) -> Report:
+    ending = Ending(error_type=error_type, error_message=message)
+    return Report(fence, event, outcome, ending, note=message, actor="server")
 
 
 async def release_resumed_once(system: System) -> int:
@@ -114,10 +177,15 @@ async def release_resumed_once(system: System) -> int:
 
 
 async def repair_stream_once(system: System, broker: Broker) -> bool:
-    """Make the stream and the consumers that are missing; True if the stream was."""
+    """Make the stream and the consumers that are missing; True if the stream was.
+
+    One server at a time also deletes stranded consumers, so that none is taken away from under another's feet.
+    """
     made = await broker.ensure_stream()
     queues = await system.database.read(tasks.queues_and_namespaces)
-    await broker.ensure_consumers([(namespace, queue) for _, namespace, queue in queues])
+    term = _REPAIR_TURNS * timedelta(milliseconds=system.settings.audit_interval_ms)
+    mine = await system.database.write(lambda c: maintenance.claim_repairs(c, system.server_id, term=term))
+    await broker.ensure_consumers([(namespace, queue) for _, namespace, queue in queues], renew_stranded=mine)
     return made
 
 
@@ -214,19 +282,10 @@ async def _absent(system: System, broker: Broker, rings: Sequence[Ring]) -> list
 
 
 async def tidy_once(system: System) -> None:
-    """Forget lapsed keys, left-over cancel requests and long-ended sessions, and make the coming days' partitions."""
+    """Forget lapsed keys, left-over cancels and notes, and long-ended sessions; make the coming days' partitions."""
     while await system.database.write(lambda c: maintenance.forget_lapsed_keys(c, limit=_SLICE)) == _SLICE:
         pass
     await system.database.write(maintenance.forget_ended_cancels)
+    await system.database.write(maintenance.forget_ended_notes)
     await system.database.write(lambda c: sessions.prune(c, ended_before=_KEPT_SESSIONS, limit=_SLICE))
     await system.database.write(maintenance.make_partitions)
-
-
-def _report(fence: Fence, event: Event, outcome: AttemptStatus, error_type: str, message: str) -> Report:
-    ending = Ending(error_type=error_type, error_message=message)
-    return Report(fence, event, outcome, ending, note=message, actor="server")
-
-
-async def _end(system: System, reports: Sequence[Report]) -> int:
-    verdicts = await attempts.end(system, reports)
-    return sum(verdict is attempts.Verdict.RECORDED for verdict in verdicts)

@@ -12,7 +12,7 @@ from layeron_job.ids import encode, new_uuid7
 from layeron_job_server.domain.errors import JobError, RunFinished, RunIdReused, RunNotFinished, RunNotFound
 from layeron_job_server.domain.run import TERMINAL
 from layeron_job_server.domain.transitions import CancelRequested, advance
-from layeron_job_server.store import attempts, open_attempts, queries
+from layeron_job_server.store import endings, open_attempts, queries
 from layeron_job_server.store.attempts import Change, Ending
 from layeron_job_server.store.database import Connection, clock
 from layeron_job_server.store.runs import Made, NewRun, Taken
@@ -69,7 +69,7 @@ async def _cancel(system: System, asks: Sequence[CancelAsk]) -> list[JobError | 
 
 
 async def _cancel_in(connection: Connection, asks: Sequence[CancelAsk]) -> tuple[dict[UUID, JobError | None], bool]:
-    locked = await attempts.lock(connection, [ask.run_id for ask in asks])
+    locked = await endings.lock(connection, [ask.run_id for ask in asks])
     namespaces = await queries.namespaces_of(connection, [ask.run_id for ask in asks])
     now = await clock(connection)
     answers: dict[UUID, JobError | None] = {}
@@ -92,7 +92,7 @@ async def _cancel_in(connection: Connection, asks: Sequence[CancelAsk]) -> tuple
             else:
                 changes.append(Change(before, step, Ending(), note=ask.reason, actor=ask.actor))
     if changes:
-        await attempts.save(connection, changes)
+        await endings.save(connection, changes)
     return answers, told
 
 

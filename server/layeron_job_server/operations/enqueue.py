@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,19 +16,25 @@ from layeron_job_server.domain.errors import (
     FieldViolation,
     IdempotencyKeyReused,
     InvalidRequest,
+    JobError,
     RunIdReused,
     TaskNotRegistered,
+    Unstorable,
 )
 from layeron_job_server.domain.retry import RetryPolicy, to_json
-from layeron_job_server.store import runs
-from layeron_job_server.store.database import Connection
+from layeron_job_server.store import queries, runs
+from layeron_job_server.store.database import DATA_ERRORS, Connection
 from layeron_job_server.store.queries import RunInfo
 from layeron_job_server.store.runs import Made, NewRun, Taken
 from layeron_job_server.store.tasks import Task
 
 from .fingerprint import fingerprint
 from .system import System
+from .turns import in_turns
+from .unstorable import unstorable_one
 from .writer import Writer
+
+log = logging.getLogger(__name__)
 
 DEFAULT_KEY_TTL = timedelta(hours=24)
 
@@ -57,12 +64,16 @@ class EnqueueAsk:
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The run of a request. `made` is set when this call made it; otherwise it was there, and may be pruned by now."""
+    """The run of a request. `made` is set when this call made it; otherwise it was there, and may be pruned by now.
+
+    In a batch, `status` is where it stands; None if it is pruned.
+    """
 
     run_id: UUID
     task: Task
     new: NewRun
     made: Made | None
+    status: str | None = None
 
     @property
     def created(self) -> bool:
@@ -94,7 +105,9 @@ async def enqueue(system: System, writer: EnqueueWriter, ask: EnqueueAsk) -> Enq
 
     Raises TaskNotRegistered, IdempotencyKeyReused, RunIdReused, Overloaded, DatabaseAway.
     """
-    task = (await _tasks(system, ask.namespace, [ask.task]))[ask.task]
+    task = (await system.tasks.by_names(ask.namespace, [ask.task])).get(ask.task)
+    if task is None:
+        raise TaskNotRegistered(ask.namespace, ask.task)
     new = resolve(ask, task)
     return _settle(new, task, await writer.submit_one(new))
 
@@ -102,30 +115,39 @@ async def enqueue(system: System, writer: EnqueueWriter, ask: EnqueueAsk) -> Enq
 async def enqueue_batch(system: System, asks: Sequence[EnqueueAsk]) -> list[Enqueued]:
     """Make all the runs or none, in one transaction of their own; all in one namespace.
 
-    Equal items answer the first one's run. Raises what `enqueue` raises, with `items[i]` where that applies.
+    Equal items answer the first one's run. Raises what `enqueue` raises and Unstorable, each with `field` in its
+    metadata: the item and the field of it that is to blame.
     """
-    known = await _tasks(system, asks[0].namespace, list(dict.fromkeys(ask.task for ask in asks)))
-    news = [resolve(ask, known[ask.task]) for ask in asks]
+    known = await system.tasks.by_names(asks[0].namespace, list({ask.task: None for ask in asks}))
+    for place, ask in enumerate(asks):
+        if ask.task not in known:
+            raise _at(f"items[{place}].task", TaskNotRegistered(ask.namespace, ask.task))
+    news = [resolve(ask, known[ask.task]) async for ask in in_turns(asks, lambda ask: len(ask.payload))]
     firsts = _first_of_equals(news)
-    distinct = [new for index, new in enumerate(news) if firsts[index] == index]
+    places = [place for place, first in enumerate(firsts) if place == first]
 
-    async def work(connection: Connection) -> dict[UUID, Enqueued]:
-        made = await runs.make(connection, distinct, look_ahead=system.settings.look_ahead)
+    async def work(connection: Connection) -> dict[int, Enqueued]:
+        made = await runs.make(connection, [news[place] for place in places], look_ahead=system.settings.look_ahead)
         # Raising here takes the whole batch back.
-        return {
-            new.run_id: _settle(new, known[ask_task], answer)
-            for new, ask_task, answer in zip(distinct, _task_names(distinct, known), made, strict=True)
+        settled = {
+            place: _settle_item(place, news[place], known[asks[place].task], answer)
+            for place, answer in zip(places, made, strict=True)
         }
+        return await _with_status(connection, settled)
 
-    settled = await system.database.write(work)
+    try:
+        settled = await system.database.write(work)
+    except DATA_ERRORS as error:
+        log.error("the database refused data of a batch: %s", type(error).__name__)  # noqa: TRY400 (its message may hold the data)
+        found = await unstorable_one(system, [news[place] for place in places])
+        refusal = Unstorable("enqueue")
+        raise (refusal if found is None else _at(f"items[{places[found]}]", refusal)) from None
     await failpoints.reach("enqueue.committed")
     system.ring([one.made.ring for one in settled.values() if one.made])
     system.changed.set()
-    answers = []
-    for index, first in enumerate(firsts):
-        one = settled[news[first].run_id]
-        answers.append(one if index == first else replace(one, made=None))
-    return answers
+    return [
+        settled[first] if place == first else replace(settled[first], made=None) for place, first in enumerate(firsts)
+    ]
 
 
 def resolve(ask: EnqueueAsk, task: Task) -> NewRun:
@@ -169,19 +191,6 @@ def _touches(new: NewRun) -> tuple[object, ...]:
     return (new.run_id, (new.task_id, new.idempotency_key))
 
 
-async def _tasks(system: System, namespace: str, names: list[str]) -> dict[str, Task]:
-    known = await system.tasks.by_names(namespace, names)
-    for name in names:
-        if name not in known:
-            raise TaskNotRegistered(namespace, name)
-    return known
-
-
-def _task_names(news: Sequence[NewRun], known: Mapping[str, Task]) -> list[str]:
-    names = {task.task_id: name for name, task in known.items()}
-    return [names[new.task_id] for new in news]
-
-
 def _settle(new: NewRun, task: Task, answer: Made | Taken) -> Enqueued:
     """The same request before → its run. Another request → an error that tells nothing of it but the key's run id."""
     if isinstance(answer, Made):
@@ -193,6 +202,32 @@ def _settle(new: NewRun, task: Task, answer: Made | Taken) -> Enqueued:
     elif not same or answer.idempotency_key != new.idempotency_key:
         raise RunIdReused
     return Enqueued(answer.run_id, task, new, None)
+
+
+def _settle_item(place: int, new: NewRun, task: Task, answer: Made | Taken) -> Enqueued:
+    try:
+        return _settle(new, task, answer)
+    except IdempotencyKeyReused as error:
+        raise _at(f"items[{place}].idempotency_key", error) from None
+    except RunIdReused as error:
+        raise _at(f"items[{place}].run_id", error) from None
+
+
+async def _with_status(connection: Connection, settled: Mapping[int, Enqueued]) -> dict[int, Enqueued]:
+    """Looked up before the commit: nothing may go wrong after it."""
+    before = [one.run_id for one in settled.values() if one.made is None]
+    found = await queries.by_ids(connection, before, full=False) if before else []
+    standing = {run.run_id: run.status for run in found}
+    return {
+        place: replace(one, status=one.made.status if one.made else standing.get(one.run_id))
+        for place, one in settled.items()
+    }
+
+
+def _at(field_name: str, error: JobError) -> JobError:
+    """The error, with the field of the batch that it is about."""
+    error.metadata["field"] = field_name
+    return error
 
 
 def _first_of_equals(news: Sequence[NewRun]) -> list[int]:

@@ -11,6 +11,7 @@ import orjson
 from layeron_job_server.domain import json_rules
 
 _DEPTH_MAX = 20
+_SHOWN_MAX = 60
 # A number literal that may be out of range: 16 digits or more, or an exponent.
 _LONG_NUMBER = re.compile(rb"\d{16}|\d[eE]")
 
@@ -23,14 +24,33 @@ def problem(text: bytes, *, bytes_max: int) -> str | None:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         return f"is not UTF-8 JSON: {error}"
-    if text.count(b"{") + text.count(b"[") <= _DEPTH_MAX and b"\\u" not in text and not _LONG_NUMBER.search(text):
-        return None  # shallow, without escapes and long numbers: nothing left that could be wrong
-    return json_rules.check(_with_exact_integers(text, value), depth_max=_DEPTH_MAX)
-
-
-def _with_exact_integers(text: bytes, value: Any) -> Any:
-    """The value with integers as integers: orjson reads those beyond 64 bits as floats."""
+    # Shallow, without escapes and long numbers, and with no name that was lost in reading: nothing can be wrong.
+    if (
+        text.count(b"{") + text.count(b"[") <= _DEPTH_MAX
+        and b"\\u" not in text
+        and not _LONG_NUMBER.search(text)
+        and (text.count(b":") <= 1 or orjson.dumps(value) == text)
+    ):
+        return None
     try:
-        return json.loads(text)
+        # Again, with integers as integers (orjson reads those beyond 64 bits as floats) and with every name.
+        value = json.loads(text, object_pairs_hook=_object)
+    except _RepeatedName as error:
+        return f"has an object with the name {error} twice"
     except (RecursionError, ValueError):  # very deep, or a number of very many digits: the rules refuse either way
-        return value
+        pass
+    return json_rules.check(value, depth_max=_DEPTH_MAX)
+
+
+class _RepeatedName(Exception):
+    """An object has two members of one name."""
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(members)
+    if len(read) < len(members):
+        for name, _ in members:
+            if name not in read:
+                raise _RepeatedName(json.dumps(name[:_SHOWN_MAX]))
+            del read[name]
+    return read

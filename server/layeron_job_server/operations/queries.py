@@ -8,15 +8,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from layeron_job.ids import encode
 from layeron_job_server.domain.errors import PageTokenInvalid, RunNotFound
 from layeron_job_server.store import lists, queries
+from layeron_job_server.store.database import Connection
 from layeron_job_server.store.queries import AttemptInfo, RunFilter, RunInfo, TransitionInfo
 
 from .system import System
+
+T = TypeVar("T")
 
 PAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 # An answer fits into the 4 MiB that gRPC's clients take by default, as a rule with payload and result as values.
@@ -37,11 +40,17 @@ class RunDetails:
 
 
 async def get_run(system: System, namespace: str, run_id: UUID, *, full: bool = True) -> RunDetails:
-    """The run as it stands. Raises RunNotFound."""
-    run = await read_run(system, namespace, run_id, full=full)
-    attempts = await system.database.read(lambda c: queries.attempts_of(c, run_id, limit=_ATTEMPTS_MAX))
-    transitions = await system.database.read(lambda c: queries.transitions_of(c, run_id, limit=_TRANSITIONS_MAX))
-    return RunDetails(run, *_with_short_past(attempts, transitions))
+    """The run as it stood at one moment. Raises RunNotFound."""
+
+    async def look(connection: Connection) -> RunDetails | None:
+        run = await queries.get(connection, namespace, run_id, full=full)
+        if run is None:
+            return None
+        attempts = await queries.attempts_of(connection, run_id, limit=_ATTEMPTS_MAX)
+        transitions = await queries.transitions_of(connection, run_id, limit=_TRANSITIONS_MAX)
+        return RunDetails(run, *_with_short_past(attempts, transitions))
+
+    return _found(await system.database.snapshot(look), namespace, run_id)
 
 
 def _with_short_past(
@@ -64,9 +73,13 @@ def _with_short_past(
 async def read_run(system: System, namespace: str, run_id: UUID, *, full: bool = True) -> RunInfo:
     """The run without its history. Raises RunNotFound."""
     run = await system.database.read(lambda c: queries.get(c, namespace, run_id, full=full))
-    if run is None:
+    return _found(run, namespace, run_id)
+
+
+def _found(what: T | None, namespace: str, run_id: UUID) -> T:
+    if what is None:
         raise RunNotFound(namespace, encode("run", run_id))
-    return run
+    return what
 
 
 async def read_runs(system: System, run_ids: Sequence[UUID]) -> dict[UUID, RunInfo]:

@@ -17,8 +17,8 @@ from layeron_job_server.store.attempts import Ending, Fence
 from layeron_job_server.store.open_attempts import Note
 from layeron_job_server.store.sessions import NewSession
 
-from . import attempts
-from .attempts import Report
+from . import endings
+from .endings import Report
 from .system import System
 from .writer import Writer
 
@@ -98,7 +98,7 @@ async def say_goodbye(system: System, session_id: UUID, epoch: int) -> None:
 async def interrupt(system: System, fences: Sequence[Fence]) -> None:
     """Give these attempts back to the queue, at no cost to the policy."""
     ending = Ending(error_type="Interrupted", error_message=_INTERRUPTED_MESSAGE)
-    await attempts.end(
+    await endings.end(
         system,
         [
             Report(fence, Interrupted(), AttemptStatus.INTERRUPTED, ending, note=_INTERRUPTED_MESSAGE, actor="server")

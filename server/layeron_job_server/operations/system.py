@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from time import monotonic
+from uuid import UUID
 
+from layeron_job.ids import new_uuid7
 from layeron_job_server.settings import Settings
 from layeron_job_server.store import tasks
 from layeron_job_server.store.database import Database
@@ -87,5 +89,6 @@ class System:
     ring: Callable[[Sequence[Ring]], None]
     hint_cancel: Callable[[], None]
     chance: Callable[[], float]
+    server_id: UUID = field(default_factory=new_uuid7)
     # Raised whenever a run of this process has changed; waiters look again.
     changed: asyncio.Event = field(default_factory=asyncio.Event)

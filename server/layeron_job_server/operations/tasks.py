@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from layeron_job_server.domain.errors import TaskNotFound
+from layeron_job_server.domain.errors import FieldViolation, InvalidRequest, TaskNotFound
 from layeron_job_server.store import outbox, tasks
-from layeron_job_server.store.tasks import Task, TaskDefinition
+from layeron_job_server.store.tasks import NoRoom, Task, TaskDefinition
 
 from .system import System
 
@@ -20,13 +20,30 @@ _RELEASE_SLICE = 5_000
 async def register(
     system: System, ensure_consumers: EnsureConsumers, namespace: str, definitions: Sequence[TaskDefinition]
 ) -> list[Task]:
-    """Make or change tasks; answer them as they now are, in the order given. Runs that exist keep what they have."""
-    made = await system.database.write(lambda c: tasks.register(c, namespace, definitions))
+    """Make or change tasks; answer them as they now are, in the order given. Runs that exist keep what they have.
+
+    Raises InvalidRequest when a namespace or queue would be one too many.
+    """
+    limits = system.settings.name_limits
+    try:
+        made = await system.database.write(lambda c: tasks.register(c, namespace, definitions, **limits))
+    except NoRoom as error:
+        raise InvalidRequest([_one_too_many(error, definitions)]) from None
     for task in made:
         system.tasks.forget(namespace, task.name)
     await ensure_consumers(sorted({(namespace, task.queue) for task in made}))
     by_name = {task.name: task for task in made}
     return [by_name[definition.name] for definition in definitions]
+
+
+def _one_too_many(error: NoRoom, definitions: Sequence[TaskDefinition]) -> FieldViolation:
+    if error.queue is None:
+        return FieldViolation("namespace", f"is new, and there are {error.limit} already (the limit is namespaces_max)")
+    place = [definition.queue for definition in definitions].index(error.queue)
+    return FieldViolation(
+        f"tasks[{place}].queue",
+        f"is new, and its namespace may have {error.limit} (the limit is queues_per_namespace_max)",
+    )
 
 
 async def get(system: System, namespace: str, name: str) -> Task:

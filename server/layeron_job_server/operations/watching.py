@@ -7,8 +7,6 @@ soon after a change made here.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -21,24 +19,23 @@ from uuid import UUID
 
 import orjson
 
-from layeron_job_server.domain.errors import FieldViolation, InvalidRequest, JobError, Overloaded, WatchTokenExpired
+from layeron_job_server.domain.errors import JobError, Overloaded
 from layeron_job_server.domain.run import TERMINAL
 from layeron_job_server.store import queries
 from layeron_job_server.store.queries import Change, RunFilter, RunInfo, TransitionInfo
 
+from . import watch_tokens
 from .queries import read_run
 from .system import System
+from .watch_tokens import Place
 
 log = logging.getLogger(__name__)
 
-_WATCH_TOKEN_SECONDS: Final = 24 * 3600
 _WATCH_SLICE: Final = 1_000
 _WATCHER_CHANGES_MAX: Final = 10_000
 _SIGN_OF_LIFE_SECONDS: Final = 15.0
 _POLL_SECONDS_MIN: Final = 0.02
-# Where a watch stands in the order of all changes: transaction, run, seq of the last one that was seen. (Not of the
-# last transaction there was: after a crash PostgreSQL may use its number again.)
-Place: TypeAlias = tuple[int, UUID, int]
+_RETRY_AFTER: Final = timedelta(seconds=1)
 # Namespace and queue by the queue's number.
 Names: TypeAlias = Mapping[int, tuple[str, str]]
 Batch: TypeAlias = tuple[Sequence[TransitionInfo], str]
@@ -66,8 +63,9 @@ class Watching:
     def __init__(self, system: System) -> None:
         self._system = system
         self._wake = asyncio.Event()
-        self._waiters: set[_Waiter] = set()
+        self._waiters: dict[UUID, set[_Waiter]] = {}
         self._watchers: set[_Watcher] = set()
+        self._watches = 0  # of filters: those that are told, and those that are still catching up
         self._place: Place = (0, _LAST_RUN, 0)  # how far the watchers have been told; it means nothing without any
 
     async def wait_run(self, namespace: str, run_id: UUID, *, timeout: timedelta, full: bool) -> RunInfo:
@@ -83,9 +81,9 @@ class Watching:
     async def watch_run(self, namespace: str, run_id: UUID, *, token: str) -> AsyncIterator[Batch]:
         """The run's transitions after the token's, each batch with its token, until it is terminal.
 
-        Raises RunNotFound.
+        Raises RunNotFound, InvalidRequest.
         """
-        seq = _read_seq_token(token)
+        seq = await self._seq_seen(namespace, run_id, token) if token else -1
         with self._waiting(_Waiter(run_id, seq)) as waiter:
             while True:
                 # Read before its transitions: if it was terminal then, they are all there.
@@ -95,7 +93,7 @@ class Watching:
                 )
                 if found:
                     seq = waiter.seq = found[-1].seq
-                yield found, str(seq)
+                yield found, watch_tokens.of_run(namespace, run_id, seq)
                 if len(found) < _WATCH_SLICE:
                     if run.status in TERMINAL:
                         return
@@ -104,17 +102,26 @@ class Watching:
     async def watch_filter(self, namespace: str, wanted: RunFilter, *, token: str) -> AsyncIterator[Batch]:
         """Transitions of all runs that match, from the token's place or from now on, each batch with its token.
 
-        The first batch comes at once, to say that the watch has begun and from where. Raises WatchTokenExpired, and
-        Overloaded when the caller reads too slowly: it may go on by its last token.
+        The first batch comes at once, to say that the watch has begun and from where. Raises InvalidRequest,
+        WatchTokenExpired, and Overloaded when there are too many watches or the caller reads too slowly: it may then
+        go on by its last token.
         """
-        watcher = _Watcher(namespace, wanted, _read_place_token(token) if token else await self._now())
+        if self._watches >= self._system.settings.filter_watches_max:
+            raise Overloaded(_RETRY_AFTER, "watches of filters")
+        self._watches += 1
+        watcher = None
         try:
+            now = await self._now()
+            place = watch_tokens.place_of(token, namespace, wanted, now=now) if token else now
+            watcher = _Watcher(namespace, wanted, place)
             async for batch in self._catch_up(watcher):
                 yield batch
             while True:
                 yield await watcher.next()
         finally:
-            self._watchers.discard(watcher)
+            self._watches -= 1
+            if watcher is not None:
+                self._watchers.discard(watcher)
 
     async def run(self, until: asyncio.Event) -> None:
         """Poll while someone waits."""
@@ -143,16 +150,16 @@ class Watching:
     async def poll_once(self) -> None:
         """Wake those whose run has news, and hand changes to the watchers."""
         for run_id in await self._runs_with_news():
-            for waiter in self._waiters:
-                if waiter.run_id == run_id:
-                    waiter.woken.set()
+            for waiter in self._waiters.get(run_id, ()):
+                waiter.woken.set()
         while self._watchers:
             if await self._pass_on() < _WATCH_SLICE:
                 break
 
     async def _runs_with_news(self) -> set[UUID]:
-        for_end = [waiter.run_id for waiter in self._waiters if waiter.seq is None]
-        for_more = [(waiter.run_id, waiter.seq) for waiter in self._waiters if waiter.seq is not None]
+        waiters = [waiter for of_run in self._waiters.values() for waiter in of_run]
+        for_end = list({waiter.run_id for waiter in waiters if waiter.seq is None})
+        for_more = list({(waiter.run_id, waiter.seq) for waiter in waiters if waiter.seq is not None})
         news: set[UUID] = set()
         if for_end:
             news |= await self._system.database.read(lambda c: queries.ended_among(c, for_end))
@@ -185,6 +192,16 @@ class Watching:
         self._watchers.add(watcher)
         self._wake.set()
 
+    async def _seq_seen(self, namespace: str, run_id: UUID, token: str) -> int:
+        """The last seq that the caller has seen, which must be there."""
+        seq = watch_tokens.seq_of(token, namespace, run_id)
+        await read_run(self._system, namespace, run_id, full=False)
+        if seq >= 0 and not await self._system.database.read(
+            lambda c: queries.transitions_after(c, run_id, seq - 1, limit=1)
+        ):
+            raise watch_tokens.from_the_future()
+        return seq
+
     async def _now(self) -> Place:
         """Where a watch begins that is to see what happens from now on."""
         return (await self._system.database.read(queries.safe_xid) - 1, _LAST_RUN, 0)
@@ -199,12 +216,15 @@ class Watching:
 
     @contextmanager
     def _waiting(self, waiter: _Waiter) -> Iterator[_Waiter]:
-        self._waiters.add(waiter)
+        of_run = self._waiters.setdefault(waiter.run_id, set())
+        of_run.add(waiter)
         self._wake.set()
         try:
             yield waiter
         finally:
-            self._waiters.discard(waiter)
+            of_run.discard(waiter)
+            if not of_run:
+                del self._waiters[waiter.run_id]
 
 
 class _Watcher:
@@ -240,13 +260,13 @@ class _Watcher:
                 await asyncio.wait_for(self._wake.wait(), _SIGN_OF_LIFE_SECONDS)
         self._wake.clear()
         if self._too_slow and not self._changes:
-            raise Overloaded(timedelta(seconds=1), "the watch reads too slowly")
+            raise Overloaded(_RETRY_AFTER, "the watch reads too slowly")
         return self.taken()
 
     def taken(self) -> Batch:
         """What there is now."""
         changes, self._changes = self._changes, []
-        return changes, _place_token(self.place)
+        return changes, watch_tokens.of_filter(self._namespace, self._wanted, self.place)
 
     def _matches(self, change: Change, namespace: str, queue: str) -> bool:
         if namespace != self._namespace or self._wanted.queue not in (None, queue):
@@ -261,29 +281,3 @@ class _Watcher:
 
 def _place_of(change: Change) -> Place:
     return (change.xid, change.transition.run_id, change.transition.seq)
-
-
-def _read_seq_token(token: str) -> int:
-    if not token:
-        return -1
-    if not token.isascii() or not token.isdigit() or len(token) > 9:
-        raise InvalidRequest([FieldViolation("resume_token", "is not of a watch of this run")])
-    return int(token)
-
-
-def _place_token(place: Place) -> str:
-    xid, run_id, seq = place
-    raw = orjson.dumps([int(time.time()), xid, run_id.hex, seq])
-    return base64.urlsafe_b64encode(raw).decode()
-
-
-def _read_place_token(token: str) -> Place:
-    try:
-        made_at, xid, run_id, seq = orjson.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-        place = (int(xid), UUID(hex=run_id), int(seq))
-        age = time.time() - float(made_at)
-    except (binascii.Error, ValueError, TypeError, AttributeError):
-        raise InvalidRequest([FieldViolation("resume_token", "is not of a watch of a filter")]) from None
-    if age > _WATCH_TOKEN_SECONDS:
-        raise WatchTokenExpired
-    return place

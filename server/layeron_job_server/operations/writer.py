@@ -1,8 +1,8 @@
 """Coalescing: concurrent calls of one kind become one transaction.
 
 A writer takes whatever waits and writes it at once, so that an idle system has no added latency and a busy one batches
-by itself. Two items that touch the same run or key never share a batch. A bad item is found by halving, and never fails
-its neighbours. A caller that goes away does not cancel what others share.
+by itself. Two items that touch the same run or key never share a batch and keep their order; others step past them. A
+bad item is found by halving, and never fails its neighbours. A caller that goes away does not cancel what others share.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import timedelta
 from itertools import chain
 from typing import Generic, TypeVar
 
-from layeron_job_server.domain.errors import JobError, Overloaded, ShuttingDown, Unstorable
+from layeron_job_server.domain.errors import Overloaded, ShuttingDown, Unstorable
 from layeron_job_server.store.database import DATA_ERRORS
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Writer(Generic[Item, Answer]):
         """Write the items; answer each with its answer or the error that concerns it alone.
 
         Raises Overloaded at once, with nothing taken, when too much waits, and ShuttingDown after `stop`. Items of one
-        call may end up in several transactions, in their order.
+        call may end up in several transactions; those that touch the same keep their order.
         """
         if not items:
             return []
@@ -149,33 +149,55 @@ class Writer(Generic[Item, Answer]):
         return [*self._parts(items[:middle], call, first), *self._parts(items[middle:], call, first + middle)]
 
     def _take(self) -> list[_Part[Item, Answer]]:
-        """The longest start of what waits that may share a transaction."""
+        """What has waited longest and may share a transaction. What conflicts with it goes first into the next one."""
         batch: list[_Part[Item, Answer]] = []
+        passed: list[_Part[Item, Answer]] = []
         touched: set[Hashable] = set()
         items, size = 0, 0
-        while self._waiting:
+        while self._waiting and len(passed) < self._batch_items_max:
             part = self._waiting[0]
+            if not touched.isdisjoint(part.touches):
+                touched.update(part.touches)  # nothing may overtake it
+                passed.append(self._waiting.popleft())
+                continue
             items, size = items + len(part.items), size + part.size
-            fits = items <= self._batch_items_max and size <= self._batch_bytes_max
-            if batch and not (fits and touched.isdisjoint(part.touches)):
+            if batch and (items > self._batch_items_max or size > self._batch_bytes_max):
                 break
             touched.update(part.touches)
             batch.append(self._waiting.popleft())
             self._waiting_items -= len(part.items)
             self._waiting_bytes -= part.size
+        self._waiting.extendleft(reversed(passed))
         return batch
 
     async def _write_batch(self, items: Sequence[Item]) -> Sequence[Answer | BaseException]:
-        try:
-            return await self._write(items)
-        except DATA_ERRORS as error:
-            if len(items) == 1:
-                kind = type(error).__name__
-                log.error("the database refused data of %s: %s", self.name, kind)  # noqa: TRY400 (its message may hold the data)
-                return [Unstorable(self.name)]
-            middle = len(items) // 2
-            return [*await self._write_batch(items[:middle]), *await self._write_batch(items[middle:])]
-        except JobError as error:
+        answers = await by_halves(self._write, items, is_bad=lambda error: isinstance(error, DATA_ERRORS))
+        return [self._refused(answer) if isinstance(answer, DATA_ERRORS) else answer for answer in answers]
+
+    def _refused(self, error: BaseException) -> Unstorable:
+        # Its message may hold the data.
+        log.error("the database refused data of %s: %s", self.name, type(error).__name__)
+        return Unstorable(self.name)
+
+
+async def by_halves(
+    write: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+    items: Sequence[Item],
+    *,
+    is_bad: Callable[[Exception], bool],
+) -> Sequence[Answer | BaseException]:
+    """Write the items; answer each with its answer or its error.
+
+    A batch whose error `is_bad` is written in halves, until the bad items are alone: of n items one costs about
+    2·log₂(n) transactions more. Any other error is that of the whole batch.
+    """
+    try:
+        return await write(items)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the callers of these items are told)
+        if len(items) == 1 or not is_bad(error):
             return [error] * len(items)
-        except Exception as error:  # noqa: BLE001 (whatever it is, its callers are told, and the next batch is written)
-            return [error] * len(items)
+    middle = len(items) // 2
+    return [
+        *await by_halves(write, items[:middle], is_bad=is_bad),
+        *await by_halves(write, items[middle:], is_bad=is_bad),
+    ]

@@ -10,12 +10,14 @@ import orjson
 
 from layeron.job.v1 import worker_service_pb2 as pb
 from layeron_job.ids import encode
-from layeron_job_server.operations.attempts import Hold, Refusal, Verdict
+from layeron_job_server.operations.endings import Verdict
+from layeron_job_server.operations.starts import Hold, Refusal
 from layeron_job_server.store.attempts import Fence, Grant
+
+from .work_messages import MESSAGE_BYTES_MAX
 
 StartAnswer: TypeAlias = Grant | Refusal | Hold
 
-_BYTES_MAX: Final = 1024 * 1024
 _ENTRY_BYTES: Final = 64  # about what an answer takes besides a payload
 _REFUSALS: Final[Mapping[Refusal, pb.RefusalReason.ValueType]] = {
     Refusal.FINISHED: pb.REFUSAL_REASON_FINISHED,
@@ -70,7 +72,7 @@ class Answers:
     def messages(self) -> Iterator[pb.WorkResponse]:
         """Take what waits, as messages."""
         while self:
-            response, room = pb.WorkResponse(), _BYTES_MAX
+            response, room = pb.WorkResponse(), MESSAGE_BYTES_MAX
             if self._beats:
                 response.heartbeat_answer.CopyFrom(self._beats.popleft())
             if self._drain:
@@ -90,7 +92,7 @@ class Answers:
                 start_id, answer, task = self._starts[0]
                 if isinstance(answer, Grant):
                     size = len(answer.payload) + 5 * _ENTRY_BYTES
-                    if size > room and room < _BYTES_MAX:
+                    if size > room and room < MESSAGE_BYTES_MAX:
                         break
                     _fill(starts.add(start_id=start_id).grant, answer, task)
                     room -= size

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from google.protobuf import any_pb2, duration_pb2
@@ -20,8 +20,13 @@ from layeron_job_server.domain import errors
 log = logging.getLogger(__name__)
 
 DOMAIN: Final = "layeron.job"
-_VIOLATIONS_MAX: Final = 20
-_TEXT_MAX: Final = 1000
+# Clients refuse trailers of more than 8 KiB. All of an error is in them in base64, and its message once more in ASCII,
+# where one byte may take three.
+_MESSAGE_BYTES_MAX: Final = 600
+_FIELD_BYTES_MAX: Final = 200
+_DESCRIPTION_BYTES_MAX: Final = 400
+_VIOLATIONS_BYTES_MAX: Final = 2_500
+_METADATA_BYTES_MAX: Final = 255
 
 CODES: Final[Mapping[type[errors.JobError], int]] = {
     errors.InvalidRequest: code_pb2.INVALID_ARGUMENT,
@@ -44,41 +49,54 @@ CODES: Final[Mapping[type[errors.JobError], int]] = {
 
 
 def status_of(error: Exception) -> status_pb2.Status:
-    """What a caller is told of an error."""
+    """What a caller is told of an error, in at most 8 KiB of trailers.
+
+    The metadata's `field`, which says where in a batch the error arose, becomes a field violation.
+    """
     if not isinstance(error, errors.JobError):
         return _bug(error)
-    status = status_pb2.Status(code=CODES[type(error)], message=str(error)[:_TEXT_MAX])
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    _attach(status, info)
+    metadata = {key: _cut(value, _METADATA_BYTES_MAX) for key, value in error.metadata.items()}
+    field, text = metadata.pop("field", ""), str(error)
+    message = _cut(f"{field}: {text}" if field else text, _MESSAGE_BYTES_MAX)
+    status = status_pb2.Status(code=CODES[type(error)], message=message)
+    _attach(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
+    if field:
+        _attach(status, _bad_request([errors.FieldViolation(field, text)]))
     match error:
         case errors.InvalidRequest():
-            _attach(status, _bad_request(error))
+            _attach(status, _bad_request(error.violations))
         case errors.Overloaded():
             delay = duration_pb2.Duration()
             delay.FromTimedelta(error.retry_after)
             _attach(status, error_details_pb2.RetryInfo(retry_delay=delay))
         case errors.RunNotFound():
-            _attach(status, error_details_pb2.ResourceInfo(resource_type="run", resource_name=error.metadata["run_id"]))
+            _attach(status, error_details_pb2.ResourceInfo(resource_type="run", resource_name=metadata["run_id"]))
         case errors.TaskNotFound() | errors.TaskNotRegistered():
-            _attach(status, error_details_pb2.ResourceInfo(resource_type="task", resource_name=error.metadata["task"]))
+            _attach(status, error_details_pb2.ResourceInfo(resource_type="task", resource_name=metadata["task"]))
         case errors.PageTokenInvalid():
-            _attach(status, _violations([("page_token", str(error))]))
+            _attach(status, _bad_request([errors.FieldViolation("page_token", text)]))
     return status
 
 
-def _bad_request(error: errors.InvalidRequest) -> error_details_pb2.BadRequest:
-    shown = [(violation.field, violation.description) for violation in error.violations[:_VIOLATIONS_MAX]]
-    more = len(error.violations) - len(shown)
-    return _violations([*shown, *([("", f"and {more} more")] if more else [])])
+def _bad_request(violations: Sequence[errors.FieldViolation]) -> error_details_pb2.BadRequest:
+    """As many of the violations as there is room for, and how many more there are."""
+    told = error_details_pb2.BadRequest()
+    for number, violation in enumerate(violations):
+        field = _cut(violation.field, _FIELD_BYTES_MAX)
+        told.field_violations.add(field=field, description=_cut(violation.description, _DESCRIPTION_BYTES_MAX))
+        if told.ByteSize() > _VIOLATIONS_BYTES_MAX:
+            told.field_violations[-1].Clear()
+            told.field_violations[-1].description = f"and {len(violations) - number} more"
+            break
+    return told
 
 
-def _violations(entries: list[tuple[str, str]]) -> error_details_pb2.BadRequest:
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=field, description=description[:_TEXT_MAX])
-            for field, description in entries
-        ]
-    )
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) > limit:
+        encoded = encoded[: limit - 3].decode(errors="ignore").encode() + b"..."
+    return encoded.decode()
 
 
 def _bug(error: Exception) -> status_pb2.Status:

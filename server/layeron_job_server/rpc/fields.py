@@ -54,15 +54,18 @@ def namespace_of(name: str, violations: Violations) -> str:
 
 
 def run_id_of(text: str, violations: Violations, field_name: str = "run_id") -> UUID:
-    """The run that is named."""
+    """The run that is named; the nil UUID if none is, or if it is wrong."""
     if not text:
         violations.add(field_name, "is required")
         return UUID(int=0)
     try:
-        return decode("run", text)
+        run_id = decode("run", text)
     except ValueError as error:
         violations.add(field_name, str(error))
         return UUID(int=0)
+    if run_id.int == 0:
+        violations.add(field_name, "is the nil UUID, which is that of no run")
+    return run_id
 
 
 def reason_of(text: str, violations: Violations) -> str | None:

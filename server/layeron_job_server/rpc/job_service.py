@@ -14,8 +14,9 @@ from layeron.job.v1 import job_service_pb2_grpc, run_pb2
 from layeron_job.ids import encode
 from layeron_job_server.operations import control, enqueue, queries
 from layeron_job_server.operations.control import CancelAsk, CancelWriter, ReplayAsk
-from layeron_job_server.operations.enqueue import Enqueued, EnqueueWriter
+from layeron_job_server.operations.enqueue import EnqueueAsk, Enqueued, EnqueueWriter
 from layeron_job_server.operations.system import System
+from layeron_job_server.operations.turns import Turns, in_turns
 from layeron_job_server.operations.watching import Watching
 
 from . import convert
@@ -40,6 +41,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self._enqueue = enqueue
         self._cancel = cancel
         self._watching = watching
+        limits = system.settings
+        self._batches = Turns("batches", at_work=limits.batches_at_work_max, waiting=limits.batches_waiting_max)
 
     async def Enqueue(self, request: pb.EnqueueRequest, context: Context) -> pb.EnqueueResponse:
         """Ask for one run."""
@@ -64,17 +67,22 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         if request.ByteSize() > limit:
             violations.add("items", f"are {request.ByteSize()} bytes; the limit is {limit}")
         violations.refuse()
-        asks = []
-        door = Door.of(self._system.settings, context)
-        for index, item in enumerate(request.items):
-            below = violations.within(f"items[{index}]")
+        async with self._batches.turn():
+            asks = await self._asks_of(request, namespace, Door.of(self._system.settings, context))
+            enqueued = await enqueue.enqueue_batch(self._system, asks)
+            return pb.EnqueueBatchResponse(results=map(_result, enqueued))
+
+    async def _asks_of(self, request: pb.EnqueueBatchRequest, namespace: str, door: Door) -> list[EnqueueAsk]:
+        violations = Violations()
+        asks: list[EnqueueAsk] = []
+        async for item in in_turns(request.items, pb.EnqueueRequest.ByteSize):
+            below = violations.within(f"items[{len(asks)}]")
             if item.namespace not in ("", namespace):
                 below.add("namespace", "must be empty or that of the batch")
             item.namespace = namespace
             asks.append(enqueue_ask(item, door, below))
         violations.refuse()
-        enqueued = await enqueue.enqueue_batch(self._system, asks)
-        return pb.EnqueueBatchResponse(results=await self._results(enqueued))
+        return asks
 
     async def GetRun(self, request: pb.GetRunRequest, _context: Context) -> pb.GetRunResponse:
         """Answer one run with its history."""
@@ -179,20 +187,11 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         run, created = await control.replay_run(self._system, self._enqueue, ask)
         return pb.ReplayRunResponse(run=convert.run(run, ask.namespace, json_form=request.json_form), created=created)
 
-    async def _results(self, enqueued: list[Enqueued]) -> list[pb.EnqueueBatchResult]:
-        before = [one.run_id for one in enqueued if one.made is None]
-        standing = await queries.read_runs(self._system, before) if before else {}
-        results = []
-        for one in enqueued:
-            status = one.made.status if one.made else None
-            if one.run_id in standing:
-                status = standing[one.run_id].status
-            results.append(
-                pb.EnqueueBatchResult(
-                    run_id=encode("run", one.run_id),
-                    status=convert.STATUSES.get(status or "", run_pb2.RUN_STATUS_UNSPECIFIED),
-                    created=one.created,
-                    pruned=status is None,
-                )
-            )
-        return results
+
+def _result(one: Enqueued) -> pb.EnqueueBatchResult:
+    return pb.EnqueueBatchResult(
+        run_id=encode("run", one.run_id),
+        status=convert.STATUSES.get(one.status or "", run_pb2.RUN_STATUS_UNSPECIFIED),
+        created=one.created,
+        pruned=one.status is None,
+    )

@@ -38,6 +38,7 @@ _DAY_MS: Final = 86_400_000
 _TIMEOUT_MAX: Final = timedelta(days=7)
 _TRACE_KEYS: Final = ("traceparent", "tracestate", "baggage")
 _TRACE_BYTES_MAX: Final = 4096
+_WITHOUT_KEY: Final = "is set without idempotency_key"
 
 
 def named_run(request: Any) -> tuple[str, UUID]:
@@ -154,9 +155,10 @@ def _window_of(request: pb.EnqueueRequest, violations: Violations) -> tuple[str 
     ttl = duration_of(request, "idempotency_ttl", violations, least=timedelta(seconds=1))
     window = request.idempotency_window
     if not request.idempotency_key:
-        for name in ("idempotency_window", "idempotency_ttl"):
-            if (window if name == "idempotency_window" else request.HasField("idempotency_ttl")) != 0:
-                violations.add(name, "is set without idempotency_key")
+        if window:
+            violations.add("idempotency_window", _WITHOUT_KEY)
+        if request.HasField("idempotency_ttl"):
+            violations.add("idempotency_ttl", _WITHOUT_KEY)
         return None, None
     violations.add("idempotency_key", names.text_problem(request.idempotency_key, limit=names.KEY_MAX))
     kind = convert.WINDOWS.get(window or run_pb2.IDEMPOTENCY_WINDOW_TTL)
@@ -170,14 +172,14 @@ def _window_of(request: pb.EnqueueRequest, violations: Violations) -> tuple[str 
 def _trace_of(request: pb.EnqueueRequest, door: Door, violations: Violations) -> Mapping[str, str]:
     trace = dict(request.trace_context)
     if _size(trace) > _TRACE_BYTES_MAX:
-        violations.add("trace_context", f"is larger than {_TRACE_BYTES_MAX} characters")
+        violations.add("trace_context", f"is larger than {_TRACE_BYTES_MAX} bytes")
     elif any("\0" in key or "\0" in value for key, value in trace.items()):
         violations.add("trace_context", "must not contain U+0000")
     return trace or door.trace_context
 
 
 def _size(trace: Mapping[str, str]) -> int:
-    return sum(len(key) + len(value) for key, value in trace.items())
+    return sum(len(key.encode()) + len(value.encode()) for key, value in trace.items())
 
 
 def filter_of(wanted: pb.RunFilter, door: Door, violations: Violations) -> RunFilter:

@@ -1,7 +1,13 @@
-"""The gRPC server: our services, health for each of them, and reflection in both its versions."""
+"""The gRPC server: our services, health for each of them, and reflection in both its versions.
+
+While the database is away JobService and TaskService say that they do not serve. The server as a whole (service "")
+still does, and so does WorkerService: heartbeats are answered, and attempts go on.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any, Final
 
 import grpc
@@ -17,11 +23,17 @@ from layeron.job.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
+from layeron_job_server.domain.errors import Overloaded
+from layeron_job_server.operations.system import System
+from layeron_job_server.store.database import clock
 
+from .interceptors.admission import AdmissionInterceptor
 from .interceptors.errors import ErrorInterceptor
 from .job_service import JobServicer
 from .task_service import TaskServicer
 from .worker_service import WorkerServicer
+
+log = logging.getLogger(__name__)
 
 SERVICES: Final = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -31,13 +43,17 @@ SERVICES: Final = tuple(
         (worker_service_pb2, "WorkerService"),
     )
 )
+_NEED_THE_DATABASE: Final = SERVICES[:2]
+_HEALTH_SECONDS: Final = 2.0
 _REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
 # Above what we accept, so that a request that is too large gets our answer, which names the limit, and not gRPC's.
 _MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _OPTIONS: Final = [
     ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
-    ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
+    # What comes faster than it is taken waits here: beyond these numbers gRPC would cancel it without a word.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
     # Streams are long and may be silent: find those whose peer is gone, and let clients do the same.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -50,15 +66,20 @@ _OPTIONS: Final = [
 class GrpcServer:
     """Serves until `stop`."""
 
-    def __init__(self, jobs: JobServicer, tasks: TaskServicer, workers: WorkerServicer, *, reflect: bool) -> None:
+    def __init__(self, system: System, jobs: JobServicer, tasks: TaskServicer, workers: WorkerServicer) -> None:
+        self._database = system.database
         self._workers = workers
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        self._health_keeper: asyncio.Task[None] | None = None
+        interceptors = [AdmissionInterceptor(system.settings), ErrorInterceptor()]
+        # Unless it is to be shared, a port that is taken is an error.
+        options = [*_OPTIONS, ("grpc.so_reuseport", int(system.settings.share_port))]
+        self._server = grpc.aio.server(interceptors=interceptors, options=options)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, self._server)
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, self._server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if reflect:
+        if system.settings.reflection:
             _add_reflection(self._server)
 
     async def start(self, address: str) -> int:
@@ -70,13 +91,38 @@ class GrpcServer:
         for service in SERVICES:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+        self._health_keeper = asyncio.create_task(self._keep_health())
         return port
 
     async def stop(self, grace_seconds: float) -> None:
         """Say so, ask the workers to connect elsewhere, and wait for what is under way."""
+        if self._health_keeper is not None:
+            self._health_keeper.cancel()
         await self._health.enter_graceful_shutdown()
         self._workers.drain()
         await self._server.stop(grace_seconds)
+
+    async def _keep_health(self) -> None:
+        """Look for the database again and again, and say so when it has gone or come back."""
+        before = True
+        while True:
+            there = await self._database_is_there()
+            if there != before:
+                log.warning("the database is %s", "back" if there else "away")
+                status = health_pb2.HealthCheckResponse.SERVING if there else health_pb2.HealthCheckResponse.NOT_SERVING
+                for service in _NEED_THE_DATABASE:
+                    await self._health.set(service, status)
+                before = there
+            await asyncio.sleep(_HEALTH_SECONDS)
+
+    async def _database_is_there(self) -> bool:
+        try:
+            await self._database.read(clock)
+        except Overloaded:  # it is there, and busy
+            return True
+        except Exception:  # noqa: BLE001 (whatever keeps us from it, it cannot be had)
+            return False
+        return True
 
 
 class _Descriptors:

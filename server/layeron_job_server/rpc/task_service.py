@@ -47,7 +47,7 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
 
     async def GetTask(self, request: pb.GetTaskRequest, _context: Context) -> pb.GetTaskResponse:
         """Answer one task."""
-        namespace, name = _named_task(request)
+        namespace, name = _named_task(request, Violations())
         return pb.GetTaskResponse(task=convert.task(await tasks.get(self._system, namespace, name)))
 
     async def ListTasks(self, request: pb.ListTasksRequest, _context: Context) -> pb.ListTasksResponse:
@@ -64,20 +64,19 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
 
     async def PauseTask(self, request: pb.PauseTaskRequest, _context: Context) -> pb.PauseTaskResponse:
         """Let nothing more of a task start."""
-        namespace, name = _named_task(request)
         violations = Violations()
         reason = reason_of(request.reason, violations)
-        violations.refuse()
+        namespace, name = _named_task(request, violations)
         return pb.PauseTaskResponse(task=convert.task(await tasks.pause(self._system, namespace, name, reason)))
 
     async def ResumeTask(self, request: pb.ResumeTaskRequest, _context: Context) -> pb.ResumeTaskResponse:
         """Let a task start again."""
-        namespace, name = _named_task(request)
+        namespace, name = _named_task(request, Violations())
         return pb.ResumeTaskResponse(task=convert.task(await tasks.resume(self._system, namespace, name)))
 
 
-def _named_task(request: Any) -> tuple[str, str]:
-    violations = Violations()
+def _named_task(request: Any, violations: Violations) -> tuple[str, str]:
+    """The namespace and name of a request that names a task. Raises InvalidRequest for all that is wrong by now."""
     namespace = namespace_of(request.namespace, violations)
     violations.add("name", names.task_problem(request.name))
     violations.refuse()

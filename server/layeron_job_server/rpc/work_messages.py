@@ -22,13 +22,14 @@ from layeron_job_server.domain.transitions import (
     ResultInvalid,
     TimedOut,
 )
-from layeron_job_server.operations.attempts import Report
+from layeron_job_server.operations.endings import Report
 from layeron_job_server.operations.payloads import problem
 from layeron_job_server.store.attempts import Ending, Fence, StartAsk, Success
 from layeron_job_server.store.open_attempts import Note
 from layeron_job_server.store.sessions import NewSession
 
 PROTOCOL_VERSION: Final = 1
+MESSAGE_BYTES_MAX: Final = 1024 * 1024
 ERROR_TYPE_MAX: Final = 255
 ERROR_MESSAGE_MAX: Final = 8 * 1024
 ERROR_DETAIL_MAX: Final = 32 * 1024
@@ -42,6 +43,7 @@ _QUEUES_MAX: Final = 32
 _SLOTS_MAX: Final = 100_000
 _OPEN_MAX: Final = 3 * _SLOTS_MAX  # running, waiting for a slot, finished but unanswered
 _NO_UUID = UUID(int=0)
+_LISTS: Final = ("starts", "begun", "finishes", "notes")
 
 
 @dataclass(slots=True)
@@ -60,6 +62,25 @@ class Hello:
     slots: int
     attempts: list[tuple[UUID, int]] = field(default_factory=list)
     unanswered: set[int] = field(default_factory=set)
+
+
+async def bounded(requests: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[pb.WorkRequest]:
+    """The worker's messages. Raises InvalidRequest at one with more than 1 MiB beside its largest item."""
+    async for request in requests:
+        if request.ByteSize() > MESSAGE_BYTES_MAX:
+            _refuse_excess(request)
+        yield request
+
+
+def _refuse_excess(request: pb.WorkRequest) -> None:
+    sizes = {name: [item.ByteSize() for item in getattr(request, name)] for name in _LISTS}
+    sizes["hello"] = [request.hello.ByteSize()]
+    total = sum(map(sum, sizes.values()))
+    largest = max(max(of_field, default=0) for of_field in sizes.values())
+    if request.hello.ByteSize() > MESSAGE_BYTES_MAX or total - largest > MESSAGE_BYTES_MAX:
+        most = max(sizes, key=lambda name: sum(sizes[name]))
+        problem = f"makes a message of {request.ByteSize()} bytes; the limit is {MESSAGE_BYTES_MAX}, or one item"
+        raise InvalidRequest([FieldViolation(most, problem)])
 
 
 async def read_hello(requests: AsyncIterator[pb.WorkRequest], *, within_seconds: float) -> Hello | None:
@@ -205,7 +226,7 @@ def _ending(finish: pb.Finish, outcome: str, fence: Fence, build: str, log_tail:
     failure: pb.Failure = getattr(finish, outcome)
     error_type = _cut(failure.error_type, ERROR_TYPE_MAX)
     message = _cut(failure.error_message, ERROR_MESSAGE_MAX)
-    event, status = _event(outcome, failure, error_type)
+    event, status = _event(outcome, failure, error_type, finish.ran_ms)
     ending = Ending(
         build,
         error_type or None,
@@ -219,14 +240,14 @@ def _ending(finish: pb.Finish, outcome: str, fence: Fence, build: str, log_tail:
     )
 
 
-def _event(outcome: str, failure: pb.Failure, error_type: str) -> tuple[Event, AttemptStatus]:
+def _event(outcome: str, failure: pb.Failure, error_type: str, ran_ms: int) -> tuple[Event, AttemptStatus]:
     match outcome:
         case "timed_out":
             return TimedOut(), AttemptStatus.TIMED_OUT
         case "canceled":
             return CancelConfirmed(), AttemptStatus.CANCELED
         case "interrupted":
-            return Interrupted(), AttemptStatus.INTERRUPTED
+            return Interrupted(began=ran_ms > 0), AttemptStatus.INTERRUPTED
     retry_after = None
     if failure.HasField("retry_after_ms"):
         retry_after = min(timedelta(milliseconds=_ms(failure.retry_after_ms)), RETRY_AFTER_MAX)

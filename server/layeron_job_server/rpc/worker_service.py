@@ -22,8 +22,10 @@ from layeron_job.ids import encode
 from layeron_job_server.broker import PRIORITIES, Broker, NatsAccess, consumer_name
 from layeron_job_server.domain.errors import DatabaseAway, Overloaded, ShuttingDown
 from layeron_job_server.operations import sessions
-from layeron_job_server.operations.attempts import AttemptWriters, Refusal, SessionOver, Verdict
+from layeron_job_server.operations.attempts import AttemptWriters
+from layeron_job_server.operations.endings import Verdict
 from layeron_job_server.operations.sessions import Connected, SessionWriters
+from layeron_job_server.operations.starts import Refusal, SessionOver
 from layeron_job_server.operations.system import System
 from layeron_job_server.operations.writer import Writer
 from layeron_job_server.store import open_attempts
@@ -66,7 +68,8 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context
     ) -> None:
         """One worker process, from Hello to goodbye."""
-        hello = await messages.read_hello(request_iterator, within_seconds=_HELLO_SECONDS)
+        requests = messages.bounded(request_iterator)
+        hello = await messages.read_hello(requests, within_seconds=_HELLO_SECONDS)
         if hello is None:
             return
         connected = await sessions.connect(
@@ -86,7 +89,7 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         try:
             if self._draining:
                 stream.drain()
-            await stream.receive(request_iterator)
+            await stream.receive(requests)
         finally:
             if self._streams.get(connected.session_id) is stream:
                 del self._streams[connected.session_id]
@@ -165,6 +168,7 @@ class _Stream:
         self._wake = asyncio.Event()
         self._over = False
         self._batches: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
         self._ended_batches = 0
         self._room = asyncio.Semaphore(_UNANSWERED_BATCHES_MAX)
 
@@ -175,10 +179,12 @@ class _Stream:
                 return
             if request.starts:
                 await self._in_background(self._start(request.starts))
+            if request.begun or request.notes:
+                telling = await self._in_background(self._tell(request))
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
             if request.finishes:
                 await self._in_background(self._finish(request.finishes))
-            if request.begun or request.notes:
-                await self._in_background(self._tell(request))
             if request.HasField("heartbeat"):
                 await self._in_background(self._beat(request.heartbeat.number))
             if request.HasField("goodbye"):
@@ -218,11 +224,12 @@ class _Stream:
         self._answers.add_drain()
         self._wake.set()
 
-    async def _in_background(self, work: Awaitable[None]) -> None:
+    async def _in_background(self, work: Awaitable[None]) -> asyncio.Task[None]:
         await self._room.acquire()
         task = asyncio.ensure_future(work)
         self._batches.add(task)
         task.add_done_callback(self._batch_done)
+        return task
 
     def _batch_done(self, task: asyncio.Task[None]) -> None:
         self._batches.discard(task)
@@ -257,6 +264,8 @@ class _Stream:
             asks = over
 
     async def _finish(self, finishes: Sequence[pb.Finish]) -> None:
+        if self._telling:  # an ending takes the notes with it, but not those that are written at the same time
+            await asyncio.wait(list(self._telling))
         reports = messages.reports(
             finishes, self._session_id, self._build, result_bytes_max=self._system.settings.result_bytes_max
         )

@@ -1,12 +1,7 @@
-"""Starting and ending attempts, set-based. Lock order: session → run → outbox; runs are sorted by id.
-
-Grants and successes move many runs in one guarded statement; its statuses come from the domain's table. Every other
-ending locks the open rows, asks the domain, and saves all changes at once.
-"""
+"""What the store is told of attempts and what it answers: asks, grants, fences, reports, locked runs and changes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -16,11 +11,8 @@ from uuid import UUID
 import orjson
 
 from layeron_job_server.domain.retry import RetryPolicy, from_json
-from layeron_job_server.domain.run import AttemptStatus, Run, RunStatus
-from layeron_job_server.domain.transitions import Granted, Step, Succeeded, sources
-
-from .database import Connection
-from .outbox import Ring
+from layeron_job_server.domain.run import Run, RunStatus
+from layeron_job_server.domain.transitions import Step
 
 
 class StartAsk(NamedTuple):
@@ -51,56 +43,7 @@ class Grant(NamedTuple):
     @property
     def max_attempts(self) -> int:
         """How many attempts the run's policy allows."""
-        return _policy(self.retry).max_attempts
-
-
-def _quoted(statuses: frozenset[RunStatus]) -> str:
-    return ", ".join(f"'{status}'" for status in sorted(statuses))
-
-
-_GRANT_COLUMNS = """r.run_id, {o}.attempt, {o}.counted, r.task_id, r.payload, r.timeout_ms, r.labels, r.trace_context,
-  r.payload_encoding, r.name, r.created_at, r.retry"""
-
-# A session is good while its epoch is the asked one, it has not ended and its lease runs; it stays so until the commit.
-# Guards are written `(…) is true`, which no index serves: with statistics older than the backlog the planner would
-# take the index on due_at or session_id for a way in, and read all that waits or runs for each batch.
-_START = f"""
-with session as (
-  select s.session_id, s.epoch, array(
-      select t.task_id from tasks t where t.task_id = any(s.task_ids) and t.paused_at is null
-    ) as task_ids
-  from worker_sessions s
-  where s.session_id = any($5::uuid[]) and s.ended_at is null and s.lease_expires_at > now()
-  order by s.session_id for key share
-), granted as (
-  update open_runs o
-  set status = 'running', attempt = o.attempt + 1, seq = o.seq + 1, session_id = asked.session_id,
-    start_id = asked.start_id, granted_at = now(), begun_at = null,
-    first_started_at = coalesce(o.first_started_at, now())
-  from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) as asked (run_id, session_id, epoch, start_id)
-    join session on session.session_id = asked.session_id and session.epoch = asked.epoch
-  where o.run_id = asked.run_id and (
-    o.status in ({_quoted(sources(Granted))}) and o.due_at <= now() and o.task_id = any(session.task_ids)
-    and (o.start_by is null or o.first_started_at is not null or o.start_by > now())
-  ) is true
-  returning o.run_id, o.task_id, o.attempt, o.counted, o.seq, o.session_id
-), recorded as (
-  insert into transitions (run_id, seq, task_id, to_status, attempt, reason, session_id)
-  select run_id, seq, task_id, 'running', attempt, 'STARTED', session_id from granted
-)
-select {_GRANT_COLUMNS.format(o="granted")} from granted join runs r on r.run_id = granted.run_id
-"""  # noqa: S608 (constants of the domain)
-
-
-async def start(connection: Connection, asks: Sequence[StartAsk]) -> dict[UUID, Grant]:
-    """Open an attempt for each run that may start now; answer the grants by run. No two asks name one run."""
-    ordered = sorted(asks, key=lambda ask: ask.run_id.int)
-    rows = await connection.fetch(
-        _START,
-        *zip(*ordered, strict=True),
-        list({ask.session_id for ask in ordered}),
-    )
-    return {row[0]: Grant(*row) for row in rows}
+        return policy_of(self.retry).max_attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,51 +59,6 @@ class Standing:
     same_start: bool
     due: bool
     start_deadline_passed: bool
-
-
-_STANDING = """
-select asked.run_id, coalesce(o.task_id, e.task_id, 0),
-  s.session_id is not null and s.epoch = asked.epoch and s.ended_at is null and s.lease_expires_at > now(),
-  coalesce(o.task_id = any(s.task_ids), false), t.paused_at is not null,
-  case when t.namespace_id = s.namespace_id then coalesce(o.status, e.status) end,
-  coalesce(o.session_id = asked.session_id and o.start_id = asked.start_id, false),
-  coalesce(o.due_at <= now(), false),
-  coalesce(o.start_by <= now() and o.first_started_at is null, false)
-from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) as asked (run_id, session_id, epoch, start_id)
-left join worker_sessions s on s.session_id = asked.session_id
-left join open_runs o on o.run_id = asked.run_id
-left join ended_runs e on e.run_id = asked.run_id
-left join tasks t on t.task_id = coalesce(o.task_id, e.task_id)
-"""
-
-
-async def standing(connection: Connection, asks: Sequence[StartAsk]) -> list[Standing]:
-    """How the runs of these asks stand, in no special order."""
-    rows = await connection.fetch(
-        _STANDING,
-        [ask.run_id for ask in asks],
-        [ask.session_id for ask in asks],
-        [ask.epoch for ask in asks],
-        [ask.start_id for ask in asks],
-    )
-    return [Standing(*row) for row in rows]
-
-
-_GRANTED_BEFORE = f"""
-select {_GRANT_COLUMNS.format(o="o")}
-from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as asked (run_id, session_id, start_id)
-join open_runs o on o.run_id = asked.run_id
-  and (o.session_id = asked.session_id and o.start_id = asked.start_id) is true
-join runs r on r.run_id = o.run_id
-"""  # noqa: S608 (a constant)
-
-
-async def granted_before(connection: Connection, asks: Sequence[StartAsk]) -> dict[UUID, Grant]:
-    """The grants that these very starts have had already, by run."""
-    rows = await connection.fetch(
-        _GRANTED_BEFORE, [ask.run_id for ask in asks], [ask.session_id for ask in asks], [ask.start_id for ask in asks]
-    )
-    return {row[0]: Grant(*row) for row in rows}
 
 
 class Fence(NamedTuple):
@@ -181,71 +79,6 @@ class Success(NamedTuple):
     log_tail: str | None
 
 
-_SUCCEED = f"""
-with reported as (
-  select * from unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::bigint[], $6::text[], $7::text[])
-    as f (run_id, number, session_id, result, ran_ms, worker_build, log_tail)
-), ended as (
-  delete from open_runs o using reported f
-  where o.run_id = f.run_id
-    and (o.attempt = f.number and o.session_id = f.session_id and o.status in ({_quoted(sources(Succeeded))})) is true
-  returning o.run_id, o.task_id, o.attempt, o.counted, o.seq, o.session_id, o.granted_at, o.first_started_at,
-    o.cancel_requested_at, o.releases_key, f.result, f.ran_ms, f.worker_build, f.log_tail
-), kept as (
-  insert into ended_runs (run_id, task_id, status, attempt, counted, first_started_at, cancel_requested_at)
-  select run_id, task_id, 'succeeded', attempt, counted, first_started_at, cancel_requested_at from ended
-), closed as (
-  insert into attempts (run_id, number, status, session_id, worker_build, granted_at, begun_at, result, progress,
-    log_tail)
-  select e.run_id, e.attempt, 'succeeded', e.session_id, e.worker_build, e.granted_at,
-    greatest(e.granted_at, now() - e.ran_ms * interval '1 millisecond'), e.result, n.progress,
-    coalesce(e.log_tail, n.log_tail)
-  from ended e left join attempt_notes n on n.run_id = e.run_id and n.number = e.attempt
-), recorded as (
-  insert into transitions (run_id, seq, task_id, to_status, attempt, reason, session_id)
-  select run_id, seq + 1, task_id, 'succeeded', attempt, 'SUCCEEDED', session_id from ended
-), unnoted as (
-  delete from attempt_notes n using ended e where n.run_id = e.run_id
-), released as (
-  delete from idempotency_keys k using ended e join runs r on r.run_id = e.run_id
-  where e.releases_key and k.task_id = r.task_id and k.key = r.idempotency_key and k.run_id = e.run_id
-)
-select run_id, cancel_requested_at is not null from ended
-"""  # noqa: S608 (constants of the domain)
-
-
-async def succeed(connection: Connection, reports: Sequence[Success]) -> set[UUID]:
-    """End the runs whose open attempt the report names; answer which. No two reports name one run."""
-    ordered = sorted(reports, key=lambda report: report.fence.run_id.int)
-    rows = await connection.fetch(
-        _SUCCEED,
-        *zip(*[report.fence for report in ordered], strict=True),
-        *zip(*[report[1:] for report in ordered], strict=True),
-    )
-    canceled = [row[0] for row in rows if row[1]]
-    if canceled:  # in a statement of its own, which sees a request that was made while the first waited for its run
-        await connection.execute("delete from cancel_requests where run_id = any($1)", canceled)
-    return {row[0] for row in rows}
-
-
-_ENDED_BEFORE = """
-select f.run_id, a.status
-from unnest($1::uuid[], $2::int[], $3::uuid[]) as f (run_id, number, session_id)
-join attempts a on a.run_id = f.run_id and a.number = f.number and a.session_id = f.session_id
-"""
-
-
-async def ended_before(connection: Connection, fences: Sequence[Fence]) -> dict[UUID, AttemptStatus]:
-    """How the attempts that these fences name have ended, by run; those still open or never theirs are missing."""
-    rows = await connection.fetch(
-        _ENDED_BEFORE,
-        [fence.run_id for fence in fences],
-        [fence.number for fence in fences],
-        [fence.session_id for fence in fences],
-    )
-    return {row[0]: AttemptStatus(row[1]) for row in rows}
-
-
 @dataclass(frozen=True, slots=True)
 class OpenRun:
     """A locked open run: what the domain needs, and what the store needs to save it."""
@@ -260,30 +93,6 @@ class OpenRun:
     begun_at: datetime | None
     cancel_note: str | None
     cancel_actor: str | None
-
-
-_LOCK = """
-select o.run_id, o.status, o.attempt, o.counted, o.interruptions, o.seq, o.due_at, o.start_by, o.cancel_requested_at,
-  o.first_started_at, r.retry, o.task_id, r.queue_id, r.priority, o.releases_key, o.session_id, o.granted_at,
-  o.begun_at, c.note, c.actor
-from open_runs o join runs r on r.run_id = o.run_id left join cancel_requests c on c.run_id = o.run_id
-where o.run_id = any($1)
-order by o.run_id for update of o
-"""
-
-
-async def lock(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, OpenRun]:
-    """The open ones among these runs, held until the transaction ends."""
-    rows = await connection.fetch(_LOCK, sorted(run_ids))
-    return {
-        row[0]: OpenRun(Run(row[0], RunStatus(row[1]), *row[2:10], policy=_policy(row[10])), *row[11:])  # type: ignore[misc] # rows are untyped
-        for row in rows
-    }
-
-
-@lru_cache(maxsize=1024)
-def _policy(retry: bytes) -> RetryPolicy:
-    return from_json(orjson.loads(retry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,121 +119,12 @@ class Change:
     session_id: UUID | None = None
 
 
-_MOVE = """
-update open_runs o
-set status = c.status, counted = c.counted, interruptions = c.interruptions, seq = c.seq, due_at = c.due_at,
-  session_id = null, start_id = null, granted_at = null, begun_at = null
-from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::int[], $6::timestamptz[])
-  as c (run_id, status, counted, interruptions, seq, due_at)
-where o.run_id = c.run_id
-"""
-
-_END = """
-with ended as (
-  delete from open_runs o using unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
-    as c (run_id, status, counted, cancel_requested_at)
-  where o.run_id = c.run_id
-  returning o.run_id, o.task_id, c.status, o.attempt, c.counted, o.first_started_at, c.cancel_requested_at,
-    o.releases_key
-), kept as (
-  insert into ended_runs (run_id, task_id, status, attempt, counted, first_started_at, cancel_requested_at)
-  select run_id, task_id, status, attempt, counted, first_started_at, cancel_requested_at from ended
-), uncanceled as (
-  delete from cancel_requests c using ended e where c.run_id = e.run_id
-), unowed as (
-  delete from outbox x using ended e where x.run_id = e.run_id
-)
-delete from idempotency_keys k using ended e join runs r on r.run_id = e.run_id
-where e.releases_key and k.task_id = r.task_id and k.key = r.idempotency_key and k.run_id = e.run_id
-"""
-
-_CLOSE = """
-with closed as (
-  select * from unnest($1::uuid[], $2::int[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-    $8::bigint[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::text[])
-    as a (run_id, number, status, session_id, worker_build, granted_at, begun_at, ran_ms, error_type, error_message,
-      error_detail, retry_at, log_tail)
-), kept as (
-  insert into attempts (run_id, number, status, session_id, worker_build, granted_at, begun_at, error_type,
-    error_message, error_detail, retry_at, progress, log_tail)
-  select a.run_id, a.number, a.status, a.session_id, coalesce(a.worker_build, s.build_id), a.granted_at,
-    case when a.ran_ms > 0 then greatest(a.granted_at, now() - a.ran_ms * interval '1 millisecond') else a.begun_at end,
-    a.error_type, a.error_message, a.error_detail, a.retry_at, n.progress, coalesce(a.log_tail, n.log_tail)
-  from closed a left join attempt_notes n on n.run_id = a.run_id and n.number = a.number
-    left join worker_sessions s on s.session_id = a.session_id
-)
-delete from attempt_notes n using closed a where n.run_id = a.run_id
-"""
-
-_RECORD = """
-insert into transitions (run_id, seq, task_id, to_status, attempt, reason, note, actor, session_id)
-select * from unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[],
-  $9::uuid[])
-"""
+@lru_cache(maxsize=1024)
+def policy_of(retry: bytes) -> RetryPolicy:
+    """The policy that a run keeps as JSON text."""
+    return from_json(orjson.loads(retry))
 
 
-async def save(connection: Connection, changes: Sequence[Change]) -> list[Ring]:
-    """Write what became of locked runs; answer the rings that are owed now, for `outbox.owe`."""
-    ordered = sorted(changes, key=lambda change: change.step.run.run_id.int)
-    open_ = [c.step.run for c in ordered if not c.step.run.status.is_terminal]
-    ended = [c.step.run for c in ordered if c.step.run.status.is_terminal]
-    closed = [c for c in ordered if c.step.outcome is not None]
-    if open_:
-        await connection.execute(
-            _MOVE,
-            [run.run_id for run in open_],
-            [run.status for run in open_],
-            [run.counted for run in open_],
-            [run.interruptions for run in open_],
-            [run.seq for run in open_],
-            [run.due_at for run in open_],
-        )
-    if ended:
-        await connection.execute(
-            _END,
-            [run.run_id for run in ended],
-            [run.status for run in ended],
-            [run.counted for run in ended],
-            [run.cancel_requested_at for run in ended],
-        )
-    if closed:
-        await connection.execute(
-            _CLOSE,
-            [c.step.run.run_id for c in closed],
-            [c.step.run.attempt for c in closed],
-            [c.step.outcome for c in closed],
-            [c.before.session_id for c in closed],
-            [c.ending.worker_build for c in closed],
-            [c.before.granted_at for c in closed],
-            [c.before.begun_at for c in closed],
-            [c.ending.ran_ms for c in closed],
-            [c.ending.error_type for c in closed],
-            [c.ending.error_message for c in closed],
-            [c.ending.error_detail for c in closed],
-            [c.step.retry_at for c in closed],
-            [c.ending.log_tail for c in closed],
-        )
-    await connection.execute(
-        _RECORD,
-        [c.step.run.run_id for c in ordered],
-        [c.step.run.seq for c in ordered],
-        [c.before.task_id for c in ordered],
-        [c.step.run.status for c in ordered],
-        [c.step.run.attempt for c in ordered],
-        [c.step.reason for c in ordered],
-        [c.note for c in ordered],
-        [c.actor for c in ordered],
-        [c.session_id for c in ordered],
-    )
-    return [
-        Ring(
-            c.step.run.run_id,
-            c.before.task_id,
-            c.before.queue_id,
-            c.before.priority,
-            c.step.run.attempt + 1,
-            c.step.run.due_at,
-        )
-        for c in ordered
-        if not c.step.run.status.is_terminal
-    ]
+def quoted(statuses: frozenset[RunStatus]) -> str:
+    """The statuses as a list in SQL: they are the domain's constants."""
+    return ", ".join(f"'{status}'" for status in sorted(statuses))

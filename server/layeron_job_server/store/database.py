@@ -25,7 +25,8 @@ else:
     Connection = asyncpg.Connection
 T = TypeVar("T")
 
-# The connection is gone or refused, or Postgres is starting, stopping or out of room: none of it the data's fault.
+# The connection is gone or refused, or Postgres is starting, stopping, out of room or a replica since a fail-over: none
+# of it the data's fault.
 CONNECTION_ERRORS = (
     OSError,
     TimeoutError,
@@ -33,9 +34,14 @@ CONNECTION_ERRORS = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
-# The connection had died, which says nothing of the next one.
-_LOST_CONNECTIONS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+# The connection had died, or led to a server that is no primary any more, which says nothing of the next one.
+_LOST_CONNECTIONS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
 # Another transaction was in the way: the same one may well work now.
 CONFLICT_ERRORS = (asyncpg.TransactionRollbackError,)
 # This very data cannot be written: SQLSTATE classes 22 and 23.
@@ -105,6 +111,9 @@ class Database:
             raise
         try:
             yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            connection.terminate()  # so that the next one finds the new primary
+            raise
         except asyncpg.InternalClientError as error:
             # Its last words were read, its end was not: Postgres has closed it.
             connection.terminate()
@@ -167,6 +176,15 @@ class Database:
     async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do `work` outside of a transaction, again if a connection had died. Raises DatabaseAway, Overloaded."""
         return await self.to_its_end(self._again(lambda: self._once(work), _READ_TRIES))
+
+    async def snapshot(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """`read`, with all of it as of one moment."""
+
+        async def at_once(connection: Connection) -> T:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await work(connection)
+
+        return await self.read(at_once)
 
     async def _again(self, once: Callable[[], Awaitable[T]], tries: int) -> T:
         for number in range(1, tries):

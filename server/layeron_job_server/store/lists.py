@@ -1,14 +1,15 @@
 """Pages of run ids by filter, newest first, built with SQLAlchemy from the few indexes that serve them.
 
 Never a run of another namespace: every list begins with the tasks of the namespace, and takes the newest of each along
-an index of (task, run) or (task, status, run).
+an index of (task, run) or (task, status, run). A range of creation bounds that walk, as run ids begin with their time;
+the few whose chosen id is minutes off their creation are looked up apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -31,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
+from layeron_job.ids import lowest_uuid7_at
 from layeron_job_server.domain.errors import FilterTooBroad
 from layeron_job_server.domain.run import TERMINAL
 
@@ -39,6 +41,8 @@ from .queries import RunFilter
 from .tables import ended_runs, namespaces, open_runs, queues, run_labels, runs, tasks
 
 _TIMEOUT_MS = 2_000
+_ID_SLACK: Final = timedelta(minutes=3)  # runs.id_skewed is true beyond it
+_ID_SKEW_MAX: Final = timedelta(days=1)  # what enqueue accepts
 _DIALECT: Final = dialect.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's own
 
 
@@ -78,10 +82,12 @@ def _task_ids(namespace: str, wanted: RunFilter) -> Select[Any]:
 def _newest(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None, limit: int) -> Select[Any]:
     """The newest of what each task (and status) has: each is a short walk along one index."""
     parts = [_labeled(task_ids, wanted, before)] if wanted.labels else _parts(task_ids, wanted, before, limit)
-    if len(parts) == 1:
-        column = parts[0].selected_columns[0]
-        return parts[0].order_by(column.desc()).limit(limit)
-    merged = union_all(*parts).subquery()
+    if wanted.has_range:
+        parts.append(_skewed(task_ids, wanted, before))
+    newest = [part.order_by(part.selected_columns[0].desc()).limit(limit) for part in parts]
+    if len(newest) == 1:
+        return newest[0]
+    merged = union_all(*(select(part.subquery().c.run_id) for part in newest)).subquery()
     return select(merged.c.run_id).order_by(merged.c.run_id.desc()).limit(limit)
 
 
@@ -90,22 +96,38 @@ def _labeled(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None) ->
     (key, value), *others = wanted.labels
     column = run_labels.c.run_id
     namespace_id = select(tasks.c.namespace_id).where(tasks.c.task_id == task_ids[0]).scalar_subquery()
-    query = select(column).where(
+    return select(column).where(
         run_labels.c.namespace_id == namespace_id,
         run_labels.c.key == key,
         run_labels.c.value == value,
-        *_bounds(column, wanted, before),
+        *_bounds(column, wanted, before, slack=_ID_SLACK),
         exists().where(
             runs.c.run_id == column,
             runs.c.task_id == func.any(_array(task_ids)),
             *_rest(replace(wanted, labels=tuple(others))),
         ),
+        *_in_status(column, wanted),
     )
+
+
+def _skewed(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None) -> Select[Any]:
+    """Runs of a range whose ids do not tell when they were made."""
+    column = runs.c.run_id
+    return select(column).where(
+        runs.c.task_id == func.any(_array(task_ids)),
+        runs.c.id_skewed,
+        *_bounds(column, wanted, before, slack=_ID_SKEW_MAX),
+        *_rest(wanted, skewed=True),
+        *_in_status(column, wanted),
+    )
+
+
+def _in_status(column: ColumnElement[UUID], wanted: RunFilter) -> list[ColumnElement[bool]]:
     if not wanted.statuses:
-        return query
+        return []
     open_now = exists().where(open_runs.c.run_id == column, open_runs.c.status.in_(wanted.statuses))
     ended = exists().where(ended_runs.c.run_id == column, ended_runs.c.status.in_(wanted.statuses))
-    return query.where(or_(open_now, ended))
+    return [or_(open_now, ended)]
 
 
 def _parts(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None, limit: int) -> list[Select[Any]]:
@@ -115,7 +137,9 @@ def _parts(task_ids: Sequence[int], wanted: RunFilter, before: UUID | None, limi
     parts: list[Select[Any]] = []
     if not wanted.statuses:
         column = runs.c.run_id
-        walk = select(column).where(runs.c.task_id == of.c.task_id, *_bounds(column, wanted, before), *_rest(wanted))
+        walk = select(column).where(
+            runs.c.task_id == of.c.task_id, *_bounds(column, wanted, before, slack=_ID_SLACK), *_rest(wanted)
+        )
         parts.append(_of_each(of, walk, limit))
     if open_statuses:
         column = open_runs.c.run_id
@@ -138,7 +162,7 @@ def _of_each(each: Any, walk: Select[Any], limit: int) -> Select[Any]:
 
 def _with_runs(walk: Select[Any], column: ColumnElement[UUID], wanted: RunFilter, before: UUID | None) -> Select[Any]:
     rest = _rest(wanted)
-    walk = walk.where(*_bounds(column, wanted, before))
+    walk = walk.where(*_bounds(column, wanted, before, slack=_ID_SLACK))
     return walk.where(exists().where(runs.c.run_id == column, *rest)) if rest else walk
 
 
@@ -147,21 +171,25 @@ def _array(values: Sequence[Any], kind: Any = Integer) -> Any:
     return bindparam(None, list(values), type_=ARRAY(kind))
 
 
-def _bounds(column: ColumnElement[UUID], wanted: RunFilter, before: UUID | None) -> list[ColumnElement[bool]]:
-    """Bounds on the id itself. A chosen run id may be a day off its creation, so the times bound it loosely."""
+def _bounds(
+    column: ColumnElement[UUID], wanted: RunFilter, before: UUID | None, *, slack: timedelta
+) -> list[ColumnElement[bool]]:
+    """Bounds on the id itself, which may be so far off the time of creation."""
     bounds = []
     if before is not None:
         bounds.append(column < before)
     if wanted.created_from is not None:
-        bounds.append(column >= _uuid7_at(wanted.created_from, days=-1))
+        bounds.append(column >= _lowest_id(wanted.created_from, -slack))
     if wanted.created_before is not None:
-        bounds.append(column < _uuid7_at(wanted.created_before, days=1))
+        bounds.append(column < _lowest_id(wanted.created_before, slack))
     return bounds
 
 
-def _rest(wanted: RunFilter) -> list[ColumnElement[bool]]:
+def _rest(wanted: RunFilter, *, skewed: bool = False) -> list[ColumnElement[bool]]:
     """Conditions on the run itself."""
     rest: list[ColumnElement[bool]] = []
+    if wanted.has_range and not skewed:
+        rest.append(~runs.c.id_skewed)
     if wanted.created_from is not None:
         rest.append(runs.c.created_at >= wanted.created_from)
     if wanted.created_before is not None:
@@ -189,6 +217,9 @@ def _rest(wanted: RunFilter) -> list[ColumnElement[bool]]:
     return rest
 
 
-def _uuid7_at(moment: datetime, *, days: int) -> UUID:
-    unix_ms = max(0, int(moment.timestamp() * 1000) + days * 86_400_000)
-    return UUID(int=min(unix_ms, (1 << 48) - 1) << 80)
+def _lowest_id(moment: datetime, shift: timedelta) -> UUID:
+    """The bound of ids of a moment, shifted; a moment at the end of time is not shifted."""
+    try:
+        return lowest_uuid7_at(moment + shift)
+    except OverflowError:
+        return lowest_uuid7_at(moment)

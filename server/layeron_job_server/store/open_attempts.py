@@ -99,27 +99,34 @@ async def of_ended_sessions(connection: Connection, *, limit: int) -> list[tuple
     return [(Fence(row[0], row[1], row[2]), row[3]) for row in await connection.fetch(_OF_ENDED_SESSIONS, limit)]
 
 
-_OVERRUNNING = """
+# For a lease after an outage none is overrunning or ignoring a cancel: its worker may not have been able to say so.
+_WORKERS_COULD_REPORT = "(select spared_at + $1::interval <= now() from reconciler_turn)"
+
+_OVERRUNNING = f"""
 select run_id, attempt, session_id from open_runs
-where session_id is not null
-  and coalesce(begun_at, granted_at + $1::interval) + timeout_ms * interval '1 millisecond' + $2::interval < now()
-limit $3
-"""
+where {_WORKERS_COULD_REPORT} and session_id is not null
+  and coalesce(begun_at, granted_at + $2::interval) + timeout_ms * interval '1 millisecond' + $3::interval < now()
+limit $4
+"""  # noqa: S608 (a constant)
 
 
-async def overrunning(connection: Connection, *, begin_within: timedelta, grace: timedelta, limit: int) -> list[Fence]:
+async def overrunning(
+    connection: Connection, *, lease: timedelta, begin_within: timedelta, grace: timedelta, limit: int
+) -> list[Fence]:
     """Open attempts that are past their timeout and the grace after it."""
-    return [Fence(*row) for row in await connection.fetch(_OVERRUNNING, begin_within, grace, limit)]
+    return [Fence(*row) for row in await connection.fetch(_OVERRUNNING, lease, begin_within, grace, limit)]
 
 
-_IGNORING_CANCEL = """
-select run_id, number, session_id from cancel_requests where requested_at + $1::interval < now() limit $2
-"""
+_IGNORING_CANCEL = f"""
+select run_id, number, session_id from cancel_requests
+where {_WORKERS_COULD_REPORT} and requested_at + $2::interval < now()
+limit $3
+"""  # noqa: S608 (a constant)
 
 
-async def ignoring_cancel(connection: Connection, *, grace: timedelta, limit: int) -> list[Fence]:
+async def ignoring_cancel(connection: Connection, *, lease: timedelta, grace: timedelta, limit: int) -> list[Fence]:
     """Open attempts whose worker has ignored a cancel request for longer than the grace."""
-    return [Fence(*row) for row in await connection.fetch(_IGNORING_CANCEL, grace, limit)]
+    return [Fence(*row) for row in await connection.fetch(_IGNORING_CANCEL, lease, grace, limit)]
 
 
 _PAST_START_BY = """

@@ -101,11 +101,6 @@ async def forget(connection: Connection, rings: Sequence[Ring]) -> None:
         )
 
 
-async def drop(connection: Connection, run_ids: Sequence[UUID]) -> None:
-    """Delete what is owed for runs that will not start."""
-    await connection.execute("delete from outbox where run_id = any($1)", sorted(run_ids))
-
-
 # Pushed forward first and committed, so that no lock is held while NATS is spoken to and another sweep passes by.
 _TAKE_DUE = """
 with due as (

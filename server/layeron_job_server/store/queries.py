@@ -1,7 +1,6 @@
-"""Reading runs: one with its history, and pages of many by filter, newest first.
+"""Reading runs: one with its history, several by id, and the changes of all of them in one order.
 
-Lists are served from an index of (task, run) or (task, status, run), merged over the tasks that match. Never a row of
-another namespace: every list begins with the tasks of the namespace.
+Only `get` asks for a namespace; whoever calls the others knows that the runs are of it, or looks.
 """
 
 from __future__ import annotations
@@ -98,6 +97,11 @@ class RunFilter:
     created_from: datetime | None = None
     created_before: datetime | None = None
     origin_id: UUID | None = None
+
+    @property
+    def has_range(self) -> bool:
+        """Whether the time of creation matters."""
+        return self.created_from is not None or self.created_before is not None
 
 
 # $2 says whether payload, result and trace context are wanted.

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from layeron_job_server.domain.transitions import initial_status
+
 from .database import Connection
 from .outbox import Ring
 
@@ -60,6 +62,7 @@ class Taken(NamedTuple):
     idempotency_key: str | None
 
 
+# Also a row that is not changed is locked: who holds the key can be looked up in a second statement.
 _CLAIM_KEYS = """
 insert into idempotency_keys (task_id, key, run_id, fingerprint, expires_at)
 select task_id, key, run_id, fingerprint, now() + ttl
@@ -165,15 +168,11 @@ async def _claim_keys(
         [new.idempotency_key for new in lost],
         [new.run_id for new in lost],
     )
-    namespaces = {new.run_id: new.namespace_id for new in lost}
-    keys = {new.run_id: new.idempotency_key for new in lost}
+    asks = {new.run_id: new for new in lost}
     for row in holders:
-        asked_id = row["asked_id"]
-        answers[asked_id] = Taken(row["run_id"], "key", namespaces[asked_id], row["fingerprint"], keys[asked_id])
-    # A key that was released between the two statements is asked for again.
-    again = [new for new in lost if new.run_id not in answers]
-    settled = [new for new in asked if new.idempotency_key is None or new.run_id in won]
-    return [*settled, *await _claim_keys(connection, again, answers)] if again else settled
+        new = asks[row["asked_id"]]
+        answers[new.run_id] = Taken(row["run_id"], "key", new.namespace_id, row["fingerprint"], new.idempotency_key)
+    return [new for new in asked if new.idempotency_key is None or new.run_id in won]
 
 
 async def _insert_runs(
@@ -240,7 +239,7 @@ async def _open_runs(
         look_ahead,
     )
     for new, (run_id, due_at, created_at) in zip(made, rows, strict=True):
-        status = "scheduled" if due_at > created_at else "queued"
+        status = initial_status(due_at, created_at)
         ring = Ring(run_id, new.task_id, new.queue_id, new.priority, 1, due_at)
         answers[run_id] = Made(run_id, status, created_at, ring)
     labels = [(new.namespace_id, key, value, new.run_id) for new in made for key, value in new.labels]

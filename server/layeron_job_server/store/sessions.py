@@ -119,20 +119,26 @@ async def expire(connection: Connection, *, limit: int) -> list[UUID]:
 
 # The turn's row is locked first, so that of several servers only one notices the gap.
 _TURN = """
-with turn as (select now() - finished_at as gap from reconciler_turn for update),
+with turn as (select now() - finished_at > $2::interval as was_away from reconciler_turn for update),
   spared as (
     update worker_sessions set lease_expires_at = now() + $1::interval
-    where ended_at is null and (select gap from turn) > $2::interval and lease_expires_at < now() + $1::interval
+    where ended_at is null and (select was_away from turn) and lease_expires_at < now() + $1::interval
     returning 1
   ),
-  noted as (update reconciler_turn set finished_at = now())
+  noted as (
+    update reconciler_turn set finished_at = now(),
+      spared_at = case when (select was_away from turn) or $3 then now() else spared_at end
+  )
 select count(*) from spared
 """
 
 
-async def begin_turn(connection: Connection, *, lease: timedelta, gap: timedelta) -> int:
-    """Note a turn of the reconciler. After a gap (Postgres was away) all open sessions get one lease more: so many."""
-    spared: int = await connection.fetchval(_TURN, lease, gap)
+async def begin_turn(connection: Connection, *, lease: timedelta, gap: timedelta, starting: bool = False) -> int:
+    """Note a turn of the reconciler. After a gap (Postgres was away) all open sessions get one lease more: so many.
+
+    After a gap, and when a server is starting, no attempt of a live worker is ended for a lease: it could not report.
+    """
+    spared: int = await connection.fetchval(_TURN, lease, gap, starting)
     return spared
 
 

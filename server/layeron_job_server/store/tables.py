@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Identity,
     Index,
@@ -38,6 +39,7 @@ metadata = MetaData(
     }
 )
 Time = DateTime(timezone=True)
+_OFTEN_VACUUMED = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"}
 
 
 def _made_at() -> Column[object]:
@@ -81,6 +83,14 @@ tasks = Table(
     CheckConstraint("priority in (1, 2, 3)", name="priority_known"),
 )
 
+# Whether a run id's time is more than some 2 minutes off its creation, by its first 32 bits: lists of a range of time
+# walk along ids.
+_ID_SKEWED = """
+created_at - timestamptz '1970-01-01 00:00:00+00'
+- ('x' || left(run_id::text, 8))::bit(32)::bigint * interval '65.536 s'
+not between interval '-1 min' and interval '2 min'
+"""
+
 # What was asked for. Never updated.
 runs = Table(
     "runs",
@@ -104,11 +114,13 @@ runs = Table(
     Column("origin_id", Uuid),
     Column("fingerprint", LargeBinary, nullable=False),
     _made_at(),
+    Column("id_skewed", Boolean, Computed(_ID_SKEWED, persisted=True), nullable=False),
     CheckConstraint("priority in (1, 2, 3)", name="priority_known"),
     CheckConstraint("key_window in ('ttl', 'while_active', 'forever')", name="key_window_known"),
     CheckConstraint("(idempotency_key is null) = (key_window is null)", name="key_has_window"),
     CheckConstraint("origin in ('enqueue', 'replay', 'schedule', 'parent')", name="origin_known"),
     Index(None, "task_id", "run_id"),
+    Index("runs_id_skewed_idx", "task_id", "run_id", postgresql_where=text("id_skewed")),
     Index(None, "task_id", "idempotency_key", "run_id", postgresql_where=text("idempotency_key is not null")),
     Index(None, "origin_id", "run_id", postgresql_where=text("origin_id is not null")),
 )
@@ -144,11 +156,7 @@ open_runs = Table(
     Index(None, "session_id", postgresql_where=text("session_id is not null")),
     Index(None, "due_at", "run_id"),
     Index(None, "start_by", postgresql_where=text("start_by is not null")),
-    postgresql_with={
-        "fillfactor": "70",
-        "autovacuum_vacuum_scale_factor": "0.02",
-        "autovacuum_vacuum_cost_delay": "0",
-    },
+    postgresql_with={"fillfactor": "70", **_OFTEN_VACUUMED},
 )
 
 # Runs that are terminal. Never updated.
@@ -216,7 +224,7 @@ transitions = Table(
     Column("session_id", Uuid),
     Column("at", Time, primary_key=True, server_default=func.now()),
     Column("xid", BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")),
-    Index(None, "xid", postgresql_using="brin"),
+    Index(None, "xid", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
     postgresql_partition_by="range (at)",
 )
 
@@ -290,14 +298,18 @@ outbox = Table(
     CheckConstraint("held in ('paused', 'no_handler')", name="held_known"),
     Index(None, "queue_id", "priority", "ring_at"),
     Index(None, "task_id", postgresql_where=text("held = 'paused'")),
-    postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+    postgresql_with=_OFTEN_VACUUMED,
 )
 
-# When the reconciler last finished a turn. A long gap means that the database was away, and nobody's fault.
+# When the reconciler last turned, and when workers were last spared: a long gap means that the database was away, which
+# is nobody's fault. And which server may delete consumers, until when.
 reconciler_turn = Table(
     "reconciler_turn",
     metadata,
     Column("one", Boolean, primary_key=True, server_default=text("true")),
     Column("finished_at", Time, nullable=False, server_default=func.now()),
+    Column("spared_at", Time, nullable=False, server_default=func.now()),
+    Column("repairer", Uuid),
+    Column("repairs_until", Time),
     CheckConstraint("one", name="only_one"),
 )

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from .database import Connection
 
+_NAMES_LOCK = 0x6E616D6573  # any number: one after the other makes namespaces and queues, so that none is one too many
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -72,13 +74,48 @@ async def page(connection: Connection, namespace: str, *, after: str, limit: int
     return [Task(*row) for row in rows]
 
 
-async def _ensure_namespace(connection: Connection, name: str) -> int:
+class NoRoom(Exception):
+    """A namespace, or a queue of one, would be one too many."""
+
+    def __init__(self, queue: str | None, limit: int) -> None:
+        super().__init__(f"there are {limit} already")
+        self.queue = queue  # None: it is the namespace
+        self.limit = limit
+
+
+async def _ensure_namespace(connection: Connection, name: str, at_most: int) -> int:
+    found = await namespace_id(connection, name)
+    if found is not None:
+        return found
+    await connection.execute("select pg_advisory_xact_lock($1)", _NAMES_LOCK)
     made: int | None = await connection.fetchval(
-        "insert into namespaces (name) values ($1) on conflict do nothing returning namespace_id", name
+        "insert into namespaces (name) select $1 where (select count(*) from namespaces) < $2 "
+        "on conflict do nothing returning namespace_id",
+        name,
+        at_most,
     )
     found = made if made is not None else await namespace_id(connection, name)
-    assert found is not None
+    if found is None:
+        raise NoRoom(None, at_most)
     return found
+
+
+async def _ensure_queues(connection: Connection, owner: int, names: Sequence[str], at_most: int) -> None:
+    new = await _missing_queues(connection, owner, names)
+    if not new:
+        return
+    await connection.execute("select pg_advisory_xact_lock($1)", _NAMES_LOCK)
+    new = await _missing_queues(connection, owner, new)  # another may have made them before it let go of the lock
+    room = at_most - await connection.fetchval("select count(*) from queues where namespace_id = $1", owner)
+    if len(new) > room:
+        raise NoRoom(new[max(room, 0)], at_most)
+    await connection.execute("insert into queues (namespace_id, name) select $1, unnest($2::text[])", owner, new)
+
+
+async def _missing_queues(connection: Connection, owner: int, names: Sequence[str]) -> list[str]:
+    rows = await connection.fetch("select name from queues where namespace_id = $1 and name = any($2)", owner, names)
+    there = {row[0] for row in rows}
+    return [name for name in names if name not in there]
 
 
 _REGISTER = """
@@ -96,14 +133,18 @@ where (tasks.queue_id, tasks.retry::text, tasks.timeout_ms, tasks.priority)
 """
 
 
-async def register(connection: Connection, namespace: str, definitions: Sequence[TaskDefinition]) -> list[Task]:
-    """Make or change tasks, with their namespace and queues; answer them as they now are, by name."""
-    owner = await _ensure_namespace(connection, namespace)
-    await connection.execute(
-        "insert into queues (namespace_id, name) select $1, unnest($2::text[]) on conflict do nothing",
-        owner,
-        sorted({definition.queue for definition in definitions}),
-    )
+async def register(
+    connection: Connection,
+    namespace: str,
+    definitions: Sequence[TaskDefinition],
+    *,
+    namespaces_max: int,
+    queues_per_namespace_max: int,
+) -> list[Task]:
+    """Make or change tasks, with their namespace and queues; answer them as they now are, by name. Raises NoRoom."""
+    owner = await _ensure_namespace(connection, namespace, namespaces_max)
+    queues = list(dict.fromkeys(definition.queue for definition in definitions))
+    await _ensure_queues(connection, owner, queues, queues_per_namespace_max)
     await connection.execute(
         _REGISTER,
         owner,

@@ -114,7 +114,6 @@ def test_a_terminal_run_never_changes_again(status: RunStatus, event: Event) -> 
 def test_waiting_running_and_terminal_are_all_there_is() -> None:
     assert WAITING | {RunStatus.RUNNING} | TERMINAL == set(RunStatus)
     assert not WAITING & TERMINAL
-    assert all(status.is_waiting == (status in WAITING) for status in RunStatus)
     assert all(status.is_terminal == (status in TERMINAL) for status in RunStatus)
 
 
@@ -289,6 +288,13 @@ def test_an_interrupted_attempt_is_never_counted_and_backs_off_from_the_third_in
         run = after.run
     assert waits == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
     assert (run.counted, run.attempt) == (0, 10)
+
+
+def test_an_attempt_that_is_handed_back_before_it_began_may_start_elsewhere_at_once() -> None:
+    run = a_run(interruptions=7)
+    after = step(run, Interrupted(began=False), now=NOW)
+    assert (after.run.status, after.run.due_at, after.run.interruptions) == (RunStatus.QUEUED, NOW, 7)
+    assert after.outcome is AttemptStatus.INTERRUPTED
 
 
 @pytest.mark.parametrize("event", [Failed("ValueError"), TimedOut(), Lost()])

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from layeron_job_server.domain.errors import FieldViolation, InvalidRequest
 from layeron_job_server.rpc.errors import status_of
 
-_OURS: Final = "/layeron.job."
+OURS: Final = "/layeron.job."
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Behavior = Callable[[Any, Context], Awaitable[Any]]
@@ -32,7 +32,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         """The handler, with its errors answered; None if there is no such method."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(_OURS):
+        if handler is None or not handler_call_details.method.startswith(OURS):
             return handler
         changes: dict[str, Any] = {"request_deserializer": _tolerant(handler.request_deserializer)}
         if handler.unary_unary is not None:

@@ -152,7 +152,7 @@ class EnqueueRequest(_message.Message):
     Its scope is (namespace, task). Empty means none.
     """
     idempotency_window: _run_pb2.IdempotencyWindow.ValueType
-    """How long the key stays taken."""
+    """How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise."""
     priority: _task_pb2.Priority.ValueType
     """Replaces the task's priority."""
     name: _builtins.str
@@ -162,7 +162,7 @@ class EnqueueRequest(_message.Message):
     @_builtins.property
     def payload(self) -> _struct_pb2.Value:
         """The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-        numbers, no U+0000, depth at most 20, 256 KiB as text.
+        numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
         """
 
     @_builtins.property
@@ -649,8 +649,8 @@ class WatchRunsRequest(_message.Message):
     run_id: _builtins.str
     """One run to watch: its transitions so far, then each new one; the stream ends when it is terminal."""
     resume_token: _builtins.str
-    """The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-    FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+    """The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+    token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
     """
     @_builtins.property
     def filter(self) -> Global___RunFilter:

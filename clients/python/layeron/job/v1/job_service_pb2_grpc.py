@@ -28,8 +28,21 @@ if _version_not_supported:
 class JobServiceStub(object):
     """JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
 
-    Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-    violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+    A namespace left empty means "default".
+
+    Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+    with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+    texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+    - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+    what nothing else is wrong with; subject).
+    - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+    - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+    - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+    status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+    - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+    - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+    - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+    - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
     """
 
     def __init__(self, channel):
@@ -83,8 +96,21 @@ class JobServiceStub(object):
 class JobServiceServicer(object):
     """JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
 
-    Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-    violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+    A namespace left empty means "default".
+
+    Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+    with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+    texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+    - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+    what nothing else is wrong with; subject).
+    - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+    - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+    - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+    status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+    - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+    - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+    - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+    - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
     """
 
     def Enqueue(self, request, context):
@@ -97,7 +123,8 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EnqueueBatch(self, request, context):
-        """EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field.
+        """EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+        blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,7 +167,9 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReplayRun(self, request, context):
-        """ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+        """ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+        priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+        its idempotency key nor its start_by.
         Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -201,8 +230,21 @@ def add_JobServiceServicer_to_server(servicer, server):
 class JobService(object):
     """JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
 
-    Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-    violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+    A namespace left empty means "default".
+
+    Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+    with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+    texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+    - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+    what nothing else is wrong with; subject).
+    - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+    - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+    - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+    status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+    - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+    - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+    - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+    - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
     """
 
     @staticmethod

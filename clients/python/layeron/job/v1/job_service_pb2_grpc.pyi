@@ -29,8 +29,21 @@ GRPC_VERSION: str
 class JobServiceStub:
     """JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
 
-    Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-    violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+    A namespace left empty means "default".
+
+    Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+    with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+    texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+    - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+      what nothing else is wrong with; subject).
+    - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+    - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+    - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+      status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+    - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+    - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+    - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+    - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
     """
 
     @_typing.overload
@@ -43,7 +56,9 @@ class JobServiceStub:
     RUN_ID_REUSED; RESOURCE_EXHAUSTED OVERLOADED with RetryInfo; UNAVAILABLE DATABASE_UNAVAILABLE.
     """
     EnqueueBatch: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.EnqueueBatchRequest, _job_service_pb2.EnqueueBatchResponse]
-    """EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field."""
+    """EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+    blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
+    """
     GetRun: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetRunRequest, _job_service_pb2.GetRunResponse]
     """GetRun answers one run with its attempts and transitions. Errors: NOT_FOUND RUN_NOT_FOUND."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListRunsRequest, _job_service_pb2.ListRunsResponse]
@@ -57,7 +72,9 @@ class JobServiceStub:
     Canceling a canceled run answers it again. Errors: FAILED_PRECONDITION RUN_ALREADY_FINISHED.
     """
     ReplayRun: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ReplayRunRequest, _job_service_pb2.ReplayRunResponse]
-    """ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+    """ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+    priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+    its idempotency key nor its start_by.
     Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
     """
 
@@ -65,8 +82,21 @@ class JobServiceStub:
 class JobServiceAsyncStub(JobServiceStub):
     """JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
 
-    Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-    violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+    A namespace left empty means "default".
+
+    Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+    with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+    texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+    - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+      what nothing else is wrong with; subject).
+    - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+    - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+    - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+      status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+    - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+    - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+    - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+    - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -76,7 +106,9 @@ class JobServiceAsyncStub(JobServiceStub):
     RUN_ID_REUSED; RESOURCE_EXHAUSTED OVERLOADED with RetryInfo; UNAVAILABLE DATABASE_UNAVAILABLE.
     """
     EnqueueBatch: _aio.UnaryUnaryMultiCallable[_job_service_pb2.EnqueueBatchRequest, _job_service_pb2.EnqueueBatchResponse]  # type: ignore[assignment]
-    """EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field."""
+    """EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+    blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
+    """
     GetRun: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetRunRequest, _job_service_pb2.GetRunResponse]  # type: ignore[assignment]
     """GetRun answers one run with its attempts and transitions. Errors: NOT_FOUND RUN_NOT_FOUND."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListRunsRequest, _job_service_pb2.ListRunsResponse]  # type: ignore[assignment]
@@ -90,15 +122,30 @@ class JobServiceAsyncStub(JobServiceStub):
     Canceling a canceled run answers it again. Errors: FAILED_PRECONDITION RUN_ALREADY_FINISHED.
     """
     ReplayRun: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ReplayRunRequest, _job_service_pb2.ReplayRunResponse]  # type: ignore[assignment]
-    """ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+    """ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+    priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+    its idempotency key nor its start_by.
     Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
 
-    Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-    violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+    A namespace left empty means "default".
+
+    Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+    with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+    texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+    - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+      what nothing else is wrong with; subject).
+    - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+    - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+    - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+      status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+    - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+    - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+    - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+    - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
     """
 
     @_abc_1.abstractmethod
@@ -118,7 +165,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.EnqueueBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.EnqueueBatchResponse, _abc.Awaitable[_job_service_pb2.EnqueueBatchResponse]]:
-        """EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field."""
+        """EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+        blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
+        """
 
     @_abc_1.abstractmethod
     def GetRun(
@@ -168,7 +217,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ReplayRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ReplayRunResponse, _abc.Awaitable[_job_service_pb2.ReplayRunResponse]]:
-        """ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+        """ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+        priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+        its idempotency key nor its start_by.
         Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
         """
 

@@ -500,7 +500,7 @@ class Attempt(_message.Message):
     status: Global___AttemptStatus.ValueType
     """How it stands or ended."""
     error_type: _builtins.str
-    """The error's type, at most 255 characters. Failed, timed out and lost attempts only."""
+    """The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none."""
     error_message: _builtins.str
     """The error's message, at most 8 KiB."""
     error_detail: _builtins.str
@@ -508,7 +508,7 @@ class Attempt(_message.Message):
     session_id: _builtins.str
     """The worker session that ran it."""
     worker_build: _builtins.str
-    """The build of that worker, as it said."""
+    """The build of that worker as it said, at most 255 bytes."""
     progress_json: _builtins.bytes
     """The handler's last progress note, at most 4 KiB of JSON text. May be empty."""
     log_tail: _builtins.str
@@ -578,7 +578,9 @@ class Transition(_message.Message):
     reason_code: Global___TransitionReason.ValueType
     """Why."""
     note: _builtins.str
-    """A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB."""
+    """A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+    of an error (cut at 1,024 bytes).
+    """
     actor: _builtins.str
     """Who: "caller", "server", or a worker session."""
     attempt: _builtins.int

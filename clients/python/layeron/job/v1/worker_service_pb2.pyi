@@ -267,7 +267,7 @@ class Hello(_message.Message):
     session_id: _builtins.str
     """The session to resume. Empty: a new one."""
     build_id: _builtins.str
-    """The build of the application, as people know it, at most 255 characters."""
+    """The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below."""
     sdk_name: _builtins.str
     """The SDK, such as "layeron-job-worker-python"."""
     sdk_version: _builtins.str
@@ -275,7 +275,7 @@ class Hello(_message.Message):
     protocol_version: _builtins.int
     """The version of this protocol: 1."""
     host: _builtins.str
-    """The host's name, at most 255 characters."""
+    """The host's name."""
     pid: _builtins.int
     """The process id."""
     slots: _builtins.int
@@ -830,7 +830,7 @@ class Failure(_message.Message):
     DO_NOT_RETRY_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     error_type: _builtins.str
-    """The error's type, at most 255 characters, such as "ValueError"."""
+    """The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits."""
     error_message: _builtins.str
     """Its message, at most 8 KiB."""
     error_detail: _builtins.str

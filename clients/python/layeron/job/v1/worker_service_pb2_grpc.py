@@ -48,7 +48,8 @@ class WorkerServiceServicer(object):
 
     def Work(self, request_iterator, context):
         """Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-        after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+        after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+        one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,8 @@ class WorkerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     Work: _grpc.StreamStreamMultiCallable[_worker_service_pb2.WorkRequest, _worker_service_pb2.WorkResponse]
     """Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-    after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+    after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+    one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
     """
 
 @_typing.type_check_only
@@ -45,7 +46,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Work: _aio.StreamStreamMultiCallable[_worker_service_pb2.WorkRequest, _worker_service_pb2.WorkResponse]  # type: ignore[assignment]
     """Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-    after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+    after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+    one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -58,7 +60,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.WorkResponse], _abc.AsyncIterator[_worker_service_pb2.WorkResponse]]:
         """Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-        after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+        after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+        one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -138,7 +138,7 @@ type EnqueueRequest struct {
 	// The registered task to run, [A-Za-z0-9_-]{1,64}. Required.
 	Task string `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
 	// The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-	// numbers, no U+0000, depth at most 20, 256 KiB as text.
+	// numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
 	Payload *structpb.Value `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
 	// The payload as UTF-8 JSON text, by the same rules; it is kept exactly as given.
 	PayloadJson []byte `protobuf:"bytes,4,opt,name=payload_json,json=payloadJson,proto3" json:"payload_json,omitempty"`
@@ -155,7 +155,7 @@ type EnqueueRequest struct {
 	// 1 to 255 characters: while the key is taken, the same request answers the first run, another one is refused.
 	// Its scope is (namespace, task). Empty means none.
 	IdempotencyKey string `protobuf:"bytes,10,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	// How long the key stays taken.
+	// How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
 	IdempotencyWindow IdempotencyWindow `protobuf:"varint,11,opt,name=idempotency_window,json=idempotencyWindow,proto3,enum=layeron.job.v1.IdempotencyWindow" json:"idempotency_window,omitempty"`
 	// With IDEMPOTENCY_WINDOW_TTL: 1 s to 10 years. Unset means 24 hours.
 	IdempotencyTtl *durationpb.Duration `protobuf:"bytes,12,opt,name=idempotency_ttl,json=idempotencyTtl,proto3" json:"idempotency_ttl,omitempty"`
@@ -1108,8 +1108,8 @@ type WatchRunsRequest struct {
 	RunId string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// Without run_id: transitions of runs that match, from now on. Only task, queue and labels may be set.
 	Filter *RunFilter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
-	// The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-	// FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+	// The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+	// token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
 	ResumeToken   string `protobuf:"bytes,4,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -35,14 +35,28 @@ const (
 //
 // JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
 //
-// Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-// violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+// A namespace left empty means "default".
+//
+// Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+// with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+// texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+//   - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+//     what nothing else is wrong with; subject).
+//   - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+//   - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+//   - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+//     status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+//   - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+//   - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+//   - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+//   - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
 type JobServiceClient interface {
 	// Enqueue asks for one run. Once it is answered OK the run is durable.
 	// Errors: INVALID_ARGUMENT; FAILED_PRECONDITION TASK_NOT_REGISTERED; ALREADY_EXISTS IDEMPOTENCY_KEY_REUSED or
 	// RUN_ID_REUSED; RESOURCE_EXHAUSTED OVERLOADED with RetryInfo; UNAVAILABLE DATABASE_UNAVAILABLE.
 	Enqueue(ctx context.Context, in *EnqueueRequest, opts ...grpc.CallOption) (*EnqueueResponse, error)
-	// EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field.
+	// EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+	// blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
 	EnqueueBatch(ctx context.Context, in *EnqueueBatchRequest, opts ...grpc.CallOption) (*EnqueueBatchResponse, error)
 	// GetRun answers one run with its attempts and transitions. Errors: NOT_FOUND RUN_NOT_FOUND.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
@@ -55,7 +69,9 @@ type JobServiceClient interface {
 	// CancelRun ends a waiting run at once. A running one is told; if its handler succeeds first, it stays a success.
 	// Canceling a canceled run answers it again. Errors: FAILED_PRECONDITION RUN_ALREADY_FINISHED.
 	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*CancelRunResponse, error)
-	// ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+	// ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+	// priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+	// its idempotency key nor its start_by.
 	// Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
 	ReplayRun(ctx context.Context, in *ReplayRunRequest, opts ...grpc.CallOption) (*ReplayRunResponse, error)
 }
@@ -163,14 +179,28 @@ func (c *jobServiceClient) ReplayRun(ctx context.Context, in *ReplayRunRequest, 
 //
 // JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
 //
-// Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-// violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+// A namespace left empty means "default".
+//
+// Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+// with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+// texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+//   - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+//     what nothing else is wrong with; subject).
+//   - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+//   - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+//   - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+//     status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+//   - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+//   - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+//   - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+//   - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
 type JobServiceServer interface {
 	// Enqueue asks for one run. Once it is answered OK the run is durable.
 	// Errors: INVALID_ARGUMENT; FAILED_PRECONDITION TASK_NOT_REGISTERED; ALREADY_EXISTS IDEMPOTENCY_KEY_REUSED or
 	// RUN_ID_REUSED; RESOURCE_EXHAUSTED OVERLOADED with RetryInfo; UNAVAILABLE DATABASE_UNAVAILABLE.
 	Enqueue(context.Context, *EnqueueRequest) (*EnqueueResponse, error)
-	// EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field.
+	// EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+	// blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
 	EnqueueBatch(context.Context, *EnqueueBatchRequest) (*EnqueueBatchResponse, error)
 	// GetRun answers one run with its attempts and transitions. Errors: NOT_FOUND RUN_NOT_FOUND.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
@@ -183,7 +213,9 @@ type JobServiceServer interface {
 	// CancelRun ends a waiting run at once. A running one is told; if its handler succeeds first, it stays a success.
 	// Canceling a canceled run answers it again. Errors: FAILED_PRECONDITION RUN_ALREADY_FINISHED.
 	CancelRun(context.Context, *CancelRunRequest) (*CancelRunResponse, error)
-	// ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+	// ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+	// priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+	// its idempotency key nor its start_by.
 	// Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
 	ReplayRun(context.Context, *ReplayRunRequest) (*ReplayRunResponse, error)
 	mustEmbedUnimplementedJobServiceServer()

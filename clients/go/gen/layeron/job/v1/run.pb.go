@@ -768,7 +768,7 @@ type Attempt struct {
 	BegunAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=begun_at,json=begunAt,proto3" json:"begun_at,omitempty"`
 	// When it ended. Unset while running.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
-	// The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+	// The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
 	ErrorType string `protobuf:"bytes,7,opt,name=error_type,json=errorType,proto3" json:"error_type,omitempty"`
 	// The error's message, at most 8 KiB.
 	ErrorMessage string `protobuf:"bytes,8,opt,name=error_message,json=errorMessage,proto3" json:"error_message,omitempty"`
@@ -778,7 +778,7 @@ type Attempt struct {
 	RetryAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
 	// The worker session that ran it.
 	SessionId string `protobuf:"bytes,11,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// The build of that worker, as it said.
+	// The build of that worker as it said, at most 255 bytes.
 	WorkerBuild string `protobuf:"bytes,12,opt,name=worker_build,json=workerBuild,proto3" json:"worker_build,omitempty"`
 	// The handler's last progress note, at most 4 KiB of JSON text. May be empty.
 	ProgressJson []byte `protobuf:"bytes,13,opt,name=progress_json,json=progressJson,proto3" json:"progress_json,omitempty"`
@@ -929,7 +929,8 @@ type Transition struct {
 	At *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
 	// Why.
 	ReasonCode TransitionReason `protobuf:"varint,5,opt,name=reason_code,json=reasonCode,proto3,enum=layeron.job.v1.TransitionReason" json:"reason_code,omitempty"`
-	// A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+	// A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+	// of an error (cut at 1,024 bytes).
 	Note string `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
 	// Who: "caller", "server", or a worker session.
 	Actor string `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`

@@ -444,7 +444,7 @@ type Hello struct {
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The session to resume. Empty: a new one.
 	SessionId string `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// The build of the application, as people know it, at most 255 characters.
+	// The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
 	BuildId string `protobuf:"bytes,3,opt,name=build_id,json=buildId,proto3" json:"build_id,omitempty"`
 	// The SDK, such as "layeron-job-worker-python".
 	SdkName string `protobuf:"bytes,4,opt,name=sdk_name,json=sdkName,proto3" json:"sdk_name,omitempty"`
@@ -452,7 +452,7 @@ type Hello struct {
 	SdkVersion string `protobuf:"bytes,5,opt,name=sdk_version,json=sdkVersion,proto3" json:"sdk_version,omitempty"`
 	// The version of this protocol: 1.
 	ProtocolVersion int32 `protobuf:"varint,6,opt,name=protocol_version,json=protocolVersion,proto3" json:"protocol_version,omitempty"`
-	// The host's name, at most 255 characters.
+	// The host's name.
 	Host string `protobuf:"bytes,7,opt,name=host,proto3" json:"host,omitempty"`
 	// The process id.
 	Pid int32 `protobuf:"varint,8,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -1610,7 +1610,7 @@ func (*Finish_Interrupted) isFinish_Outcome() {}
 // Failure says what went wrong.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The error's type, at most 255 characters, such as "ValueError".
+	// The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
 	ErrorType string `protobuf:"bytes,1,opt,name=error_type,json=errorType,proto3" json:"error_type,omitempty"`
 	// Its message, at most 8 KiB.
 	ErrorMessage string `protobuf:"bytes,2,opt,name=error_message,json=errorMessage,proto3" json:"error_message,omitempty"`

@@ -29,7 +29,8 @@ const (
 // WorkerService is for worker processes.
 type WorkerServiceClient interface {
 	// Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-	// after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+	// after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+	// one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
 	Work(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WorkRequest, WorkResponse], error)
 }
 
@@ -61,7 +62,8 @@ type WorkerService_WorkClient = grpc.BidiStreamingClient[WorkRequest, WorkRespon
 // WorkerService is for worker processes.
 type WorkerServiceServer interface {
 	// Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-	// after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+	// after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+	// one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
 	Work(grpc.BidiStreamingServer[WorkRequest, WorkResponse]) error
 	mustEmbedUnimplementedWorkerServiceServer()
 }

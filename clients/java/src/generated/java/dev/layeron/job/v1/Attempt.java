@@ -264,7 +264,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object errorType_ = "";
   /**
    * <pre>
-   * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+   * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
    * </pre>
    *
    * <code>string error_type = 7;</code>
@@ -285,7 +285,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+   * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
    * </pre>
    *
    * <code>string error_type = 7;</code>
@@ -490,7 +490,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object workerBuild_ = "";
   /**
    * <pre>
-   * The build of that worker, as it said.
+   * The build of that worker as it said, at most 255 bytes.
    * </pre>
    *
    * <code>string worker_build = 12;</code>
@@ -511,7 +511,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The build of that worker, as it said.
+   * The build of that worker as it said, at most 255 bytes.
    * </pre>
    *
    * <code>string worker_build = 12;</code>
@@ -1944,7 +1944,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object errorType_ = "";
     /**
      * <pre>
-     * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+     * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
      * </pre>
      *
      * <code>string error_type = 7;</code>
@@ -1964,7 +1964,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+     * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
      * </pre>
      *
      * <code>string error_type = 7;</code>
@@ -1985,7 +1985,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+     * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
      * </pre>
      *
      * <code>string error_type = 7;</code>
@@ -2002,7 +2002,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+     * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
      * </pre>
      *
      * <code>string error_type = 7;</code>
@@ -2016,7 +2016,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+     * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
      * </pre>
      *
      * <code>string error_type = 7;</code>
@@ -2469,7 +2469,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object workerBuild_ = "";
     /**
      * <pre>
-     * The build of that worker, as it said.
+     * The build of that worker as it said, at most 255 bytes.
      * </pre>
      *
      * <code>string worker_build = 12;</code>
@@ -2489,7 +2489,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The build of that worker, as it said.
+     * The build of that worker as it said, at most 255 bytes.
      * </pre>
      *
      * <code>string worker_build = 12;</code>
@@ -2510,7 +2510,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The build of that worker, as it said.
+     * The build of that worker as it said, at most 255 bytes.
      * </pre>
      *
      * <code>string worker_build = 12;</code>
@@ -2527,7 +2527,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The build of that worker, as it said.
+     * The build of that worker as it said, at most 255 bytes.
      * </pre>
      *
      * <code>string worker_build = 12;</code>
@@ -2541,7 +2541,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The build of that worker, as it said.
+     * The build of that worker as it said, at most 255 bytes.
      * </pre>
      *
      * <code>string worker_build = 12;</code>

@@ -142,7 +142,7 @@ public interface AttemptOrBuilder extends
 
   /**
    * <pre>
-   * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+   * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
    * </pre>
    *
    * <code>string error_type = 7;</code>
@@ -151,7 +151,7 @@ public interface AttemptOrBuilder extends
   java.lang.String getErrorType();
   /**
    * <pre>
-   * The error's type, at most 255 characters. Failed, timed out and lost attempts only.
+   * The error's type, at most 255 bytes. Empty if it succeeded or runs, or if its worker gave none.
    * </pre>
    *
    * <code>string error_type = 7;</code>
@@ -249,7 +249,7 @@ public interface AttemptOrBuilder extends
 
   /**
    * <pre>
-   * The build of that worker, as it said.
+   * The build of that worker as it said, at most 255 bytes.
    * </pre>
    *
    * <code>string worker_build = 12;</code>
@@ -258,7 +258,7 @@ public interface AttemptOrBuilder extends
   java.lang.String getWorkerBuild();
   /**
    * <pre>
-   * The build of that worker, as it said.
+   * The build of that worker as it said, at most 255 bytes.
    * </pre>
    *
    * <code>string worker_build = 12;</code>

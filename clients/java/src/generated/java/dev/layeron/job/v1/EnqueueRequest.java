@@ -171,7 +171,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-   * numbers, no U+0000, depth at most 20, 256 KiB as text.
+   * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
    * </pre>
    *
    * <code>.google.protobuf.Value payload = 3;</code>
@@ -184,7 +184,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-   * numbers, no U+0000, depth at most 20, 256 KiB as text.
+   * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
    * </pre>
    *
    * <code>.google.protobuf.Value payload = 3;</code>
@@ -197,7 +197,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-   * numbers, no U+0000, depth at most 20, 256 KiB as text.
+   * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
    * </pre>
    *
    * <code>.google.protobuf.Value payload = 3;</code>
@@ -483,7 +483,7 @@ private static final long serialVersionUID = 0L;
   private int idempotencyWindow_ = 0;
   /**
    * <pre>
-   * How long the key stays taken.
+   * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
    * </pre>
    *
    * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>
@@ -494,7 +494,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * How long the key stays taken.
+   * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
    * </pre>
    *
    * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>
@@ -1982,7 +1982,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -1994,7 +1994,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -2010,7 +2010,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -2031,7 +2031,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -2050,7 +2050,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -2076,7 +2076,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -2094,7 +2094,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -2107,7 +2107,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -2123,7 +2123,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-     * numbers, no U+0000, depth at most 20, 256 KiB as text.
+     * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
      * </pre>
      *
      * <code>.google.protobuf.Value payload = 3;</code>
@@ -2941,7 +2941,7 @@ java.lang.String defaultValue) {
     private int idempotencyWindow_ = 0;
     /**
      * <pre>
-     * How long the key stays taken.
+     * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
      * </pre>
      *
      * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>
@@ -2952,7 +2952,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How long the key stays taken.
+     * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
      * </pre>
      *
      * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>
@@ -2967,7 +2967,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How long the key stays taken.
+     * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
      * </pre>
      *
      * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>
@@ -2980,7 +2980,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How long the key stays taken.
+     * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
      * </pre>
      *
      * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>
@@ -2996,7 +2996,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * How long the key stays taken.
+     * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
      * </pre>
      *
      * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>

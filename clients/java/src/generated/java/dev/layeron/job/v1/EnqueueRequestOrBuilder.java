@@ -53,7 +53,7 @@ public interface EnqueueRequestOrBuilder extends
   /**
    * <pre>
    * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-   * numbers, no U+0000, depth at most 20, 256 KiB as text.
+   * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
    * </pre>
    *
    * <code>.google.protobuf.Value payload = 3;</code>
@@ -63,7 +63,7 @@ public interface EnqueueRequestOrBuilder extends
   /**
    * <pre>
    * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-   * numbers, no U+0000, depth at most 20, 256 KiB as text.
+   * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
    * </pre>
    *
    * <code>.google.protobuf.Value payload = 3;</code>
@@ -73,7 +73,7 @@ public interface EnqueueRequestOrBuilder extends
   /**
    * <pre>
    * The payload as a JSON value. Set this or payload_json or neither (null). Rules: integers within ±(2^53−1), finite
-   * numbers, no U+0000, depth at most 20, 256 KiB as text.
+   * numbers, no U+0000, no name twice in one object, depth at most 20, 256 KiB as text.
    * </pre>
    *
    * <code>.google.protobuf.Value payload = 3;</code>
@@ -235,7 +235,7 @@ public interface EnqueueRequestOrBuilder extends
 
   /**
    * <pre>
-   * How long the key stays taken.
+   * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
    * </pre>
    *
    * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>
@@ -244,7 +244,7 @@ public interface EnqueueRequestOrBuilder extends
   int getIdempotencyWindowValue();
   /**
    * <pre>
-   * How long the key stays taken.
+   * How long the key stays taken. Unspecified means TTL, which is 24 hours unless idempotency_ttl says otherwise.
    * </pre>
    *
    * <code>.layeron.job.v1.IdempotencyWindow idempotency_window = 11;</code>

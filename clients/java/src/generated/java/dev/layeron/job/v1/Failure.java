@@ -56,7 +56,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object errorType_ = "";
   /**
    * <pre>
-   * The error's type, at most 255 characters, such as "ValueError".
+   * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
    * </pre>
    *
    * <code>string error_type = 1;</code>
@@ -77,7 +77,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The error's type, at most 255 characters, such as "ValueError".
+   * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
    * </pre>
    *
    * <code>string error_type = 1;</code>
@@ -639,7 +639,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object errorType_ = "";
     /**
      * <pre>
-     * The error's type, at most 255 characters, such as "ValueError".
+     * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
      * </pre>
      *
      * <code>string error_type = 1;</code>
@@ -659,7 +659,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The error's type, at most 255 characters, such as "ValueError".
+     * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
      * </pre>
      *
      * <code>string error_type = 1;</code>
@@ -680,7 +680,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The error's type, at most 255 characters, such as "ValueError".
+     * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
      * </pre>
      *
      * <code>string error_type = 1;</code>
@@ -697,7 +697,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The error's type, at most 255 characters, such as "ValueError".
+     * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
      * </pre>
      *
      * <code>string error_type = 1;</code>
@@ -711,7 +711,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The error's type, at most 255 characters, such as "ValueError".
+     * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
      * </pre>
      *
      * <code>string error_type = 1;</code>

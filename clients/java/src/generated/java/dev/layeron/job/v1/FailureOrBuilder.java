@@ -12,7 +12,7 @@ public interface FailureOrBuilder extends
 
   /**
    * <pre>
-   * The error's type, at most 255 characters, such as "ValueError".
+   * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
    * </pre>
    *
    * <code>string error_type = 1;</code>
@@ -21,7 +21,7 @@ public interface FailureOrBuilder extends
   java.lang.String getErrorType();
   /**
    * <pre>
-   * The error's type, at most 255 characters, such as "ValueError".
+   * The error's type, such as "ValueError". Beyond 255 bytes it is cut, like the texts below beyond their limits.
    * </pre>
    *
    * <code>string error_type = 1;</code>

@@ -158,7 +158,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object buildId_ = "";
   /**
    * <pre>
-   * The build of the application, as people know it, at most 255 characters.
+   * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
    * </pre>
    *
    * <code>string build_id = 3;</code>
@@ -179,7 +179,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The build of the application, as people know it, at most 255 characters.
+   * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
    * </pre>
    *
    * <code>string build_id = 3;</code>
@@ -314,7 +314,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object host_ = "";
   /**
    * <pre>
-   * The host's name, at most 255 characters.
+   * The host's name.
    * </pre>
    *
    * <code>string host = 7;</code>
@@ -335,7 +335,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The host's name, at most 255 characters.
+   * The host's name.
    * </pre>
    *
    * <code>string host = 7;</code>
@@ -1518,7 +1518,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object buildId_ = "";
     /**
      * <pre>
-     * The build of the application, as people know it, at most 255 characters.
+     * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
      * </pre>
      *
      * <code>string build_id = 3;</code>
@@ -1538,7 +1538,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The build of the application, as people know it, at most 255 characters.
+     * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
      * </pre>
      *
      * <code>string build_id = 3;</code>
@@ -1559,7 +1559,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The build of the application, as people know it, at most 255 characters.
+     * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
      * </pre>
      *
      * <code>string build_id = 3;</code>
@@ -1576,7 +1576,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The build of the application, as people know it, at most 255 characters.
+     * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
      * </pre>
      *
      * <code>string build_id = 3;</code>
@@ -1590,7 +1590,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The build of the application, as people know it, at most 255 characters.
+     * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
      * </pre>
      *
      * <code>string build_id = 3;</code>
@@ -1838,7 +1838,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object host_ = "";
     /**
      * <pre>
-     * The host's name, at most 255 characters.
+     * The host's name.
      * </pre>
      *
      * <code>string host = 7;</code>
@@ -1858,7 +1858,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The host's name, at most 255 characters.
+     * The host's name.
      * </pre>
      *
      * <code>string host = 7;</code>
@@ -1879,7 +1879,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The host's name, at most 255 characters.
+     * The host's name.
      * </pre>
      *
      * <code>string host = 7;</code>
@@ -1896,7 +1896,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The host's name, at most 255 characters.
+     * The host's name.
      * </pre>
      *
      * <code>string host = 7;</code>
@@ -1910,7 +1910,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The host's name, at most 255 characters.
+     * The host's name.
      * </pre>
      *
      * <code>string host = 7;</code>

@@ -52,7 +52,7 @@ public interface HelloOrBuilder extends
 
   /**
    * <pre>
-   * The build of the application, as people know it, at most 255 characters.
+   * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
    * </pre>
    *
    * <code>string build_id = 3;</code>
@@ -61,7 +61,7 @@ public interface HelloOrBuilder extends
   java.lang.String getBuildId();
   /**
    * <pre>
-   * The build of the application, as people know it, at most 255 characters.
+   * The build of the application, as people know it. Beyond 255 bytes it is cut, like the three texts below.
    * </pre>
    *
    * <code>string build_id = 3;</code>
@@ -122,7 +122,7 @@ public interface HelloOrBuilder extends
 
   /**
    * <pre>
-   * The host's name, at most 255 characters.
+   * The host's name.
    * </pre>
    *
    * <code>string host = 7;</code>
@@ -131,7 +131,7 @@ public interface HelloOrBuilder extends
   java.lang.String getHost();
   /**
    * <pre>
-   * The host's name, at most 255 characters.
+   * The host's name.
    * </pre>
    *
    * <code>string host = 7;</code>

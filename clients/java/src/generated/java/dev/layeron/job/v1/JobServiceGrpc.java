@@ -5,8 +5,20 @@ import static io.grpc.MethodDescriptor.generateFullMethodName;
 /**
  * <pre>
  * JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
- * Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
- * violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+ * A namespace left empty means "default".
+ * Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+ * with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+ * texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+ * - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+ *   what nothing else is wrong with; subject).
+ * - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+ * - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+ * - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+ *   status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+ * - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+ * - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+ * - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+ * - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
  * </pre>
  */
 @io.grpc.stub.annotations.GrpcGenerated
@@ -327,8 +339,20 @@ public final class JobServiceGrpc {
   /**
    * <pre>
    * JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
-   * Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-   * violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+   * A namespace left empty means "default".
+   * Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+   * with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+   * texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+   * - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+   *   what nothing else is wrong with; subject).
+   * - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+   * - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+   * - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+   *   status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+   * - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+   * - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+   * - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+   * - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
    * </pre>
    */
   public interface AsyncService {
@@ -347,7 +371,8 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field.
+     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+     * blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
      * </pre>
      */
     default void enqueueBatch(dev.layeron.job.v1.EnqueueBatchRequest request,
@@ -408,7 +433,9 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+     * ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+     * priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+     * its idempotency key nor its start_by.
      * Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
      * </pre>
      */
@@ -422,8 +449,20 @@ public final class JobServiceGrpc {
    * Base class for the server implementation of the service JobService.
    * <pre>
    * JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
-   * Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-   * violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+   * A namespace left empty means "default".
+   * Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+   * with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+   * texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+   * - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+   *   what nothing else is wrong with; subject).
+   * - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+   * - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+   * - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+   *   status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+   * - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+   * - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+   * - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+   * - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
    * </pre>
    */
   public static abstract class JobServiceImplBase
@@ -438,8 +477,20 @@ public final class JobServiceGrpc {
    * A stub to allow clients to do asynchronous rpc calls to service JobService.
    * <pre>
    * JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
-   * Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-   * violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+   * A namespace left empty means "default".
+   * Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+   * with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+   * texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+   * - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+   *   what nothing else is wrong with; subject).
+   * - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+   * - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+   * - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+   *   status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+   * - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+   * - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+   * - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+   * - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
    * </pre>
    */
   public static final class JobServiceStub
@@ -470,7 +521,8 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field.
+     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+     * blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
      * </pre>
      */
     public void enqueueBatch(dev.layeron.job.v1.EnqueueBatchRequest request,
@@ -537,7 +589,9 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+     * ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+     * priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+     * its idempotency key nor its start_by.
      * Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
      * </pre>
      */
@@ -552,8 +606,20 @@ public final class JobServiceGrpc {
    * A stub to allow clients to do synchronous rpc calls to service JobService.
    * <pre>
    * JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
-   * Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-   * violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+   * A namespace left empty means "default".
+   * Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+   * with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+   * texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+   * - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+   *   what nothing else is wrong with; subject).
+   * - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+   * - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+   * - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+   *   status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+   * - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+   * - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+   * - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+   * - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
    * </pre>
    */
   public static final class JobServiceBlockingV2Stub
@@ -583,7 +649,8 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field.
+     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+     * blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
      * </pre>
      */
     public dev.layeron.job.v1.EnqueueBatchResponse enqueueBatch(dev.layeron.job.v1.EnqueueBatchRequest request) throws io.grpc.StatusException {
@@ -646,7 +713,9 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+     * ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+     * priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+     * its idempotency key nor its start_by.
      * Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
      * </pre>
      */
@@ -660,8 +729,20 @@ public final class JobServiceGrpc {
    * A stub to allow clients to do limited synchronous rpc calls to service JobService.
    * <pre>
    * JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
-   * Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-   * violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+   * A namespace left empty means "default".
+   * Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+   * with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+   * texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+   * - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+   *   what nothing else is wrong with; subject).
+   * - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+   * - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+   * - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+   *   status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+   * - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+   * - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+   * - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+   * - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
    * </pre>
    */
   public static final class JobServiceBlockingStub
@@ -691,7 +772,8 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field.
+     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+     * blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
      * </pre>
      */
     public dev.layeron.job.v1.EnqueueBatchResponse enqueueBatch(dev.layeron.job.v1.EnqueueBatchRequest request) {
@@ -753,7 +835,9 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+     * ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+     * priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+     * its idempotency key nor its start_by.
      * Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
      * </pre>
      */
@@ -767,8 +851,20 @@ public final class JobServiceGrpc {
    * A stub to allow clients to do ListenableFuture-style rpc calls to service JobService.
    * <pre>
    * JobService is for applications and operators: ask for runs, look at them, stop them, do them again.
-   * Every error is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and with BadRequest field
-   * violations, RetryInfo or ResourceInfo where they apply. A namespace left empty means "default".
+   * A namespace left empty means "default".
+   * Every error, of all three services, is a google.rpc.Status with one google.rpc.ErrorInfo (domain "layeron.job"), and
+   * with BadRequest field violations, RetryInfo or ResourceInfo where they apply. It fits into 8 KiB of trailers: long
+   * texts are cut, and of very many violations the first are named. The reasons of ErrorInfo, and their metadata:
+   * - INVALID_ARGUMENT: INVALID_ARGUMENT (see the violations), PAGE_TOKEN_INVALID, CANNOT_BE_STORED (the database refuses
+   *   what nothing else is wrong with; subject).
+   * - NOT_FOUND: RUN_NOT_FOUND (namespace, run_id), TASK_NOT_FOUND (namespace, task).
+   * - ALREADY_EXISTS: IDEMPOTENCY_KEY_REUSED (run_id: whose key it is), RUN_ID_REUSED.
+   * - FAILED_PRECONDITION: TASK_NOT_REGISTERED (namespace, task), RUN_ALREADY_FINISHED and RUN_NOT_FINISHED (run_id,
+   *   status), WATCH_TOKEN_EXPIRED, FILTER_TOO_BROAD (a list took too long).
+   * - PERMISSION_DENIED: PERMISSION_DENIED (action, namespace).
+   * - RESOURCE_EXHAUSTED: OVERLOADED with RetryInfo (subject: what there is too much of). Nothing was done.
+   * - UNAVAILABLE: DATABASE_UNAVAILABLE, SERVER_SHUTTING_DOWN. It may have been done.
+   * - INTERNAL: INTERNAL, a bug of the server (error_id: what to look for in its log).
    * </pre>
    */
   public static final class JobServiceFutureStub
@@ -799,7 +895,8 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. A bad item is named as items[i].field.
+     * EnqueueBatch asks for up to 1,000 runs in 4 MiB, all or nothing. Errors are those of Enqueue; the item that is to
+     * blame is in a field violation, as items[i].field or, if the database refuses it, items[i].
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<dev.layeron.job.v1.EnqueueBatchResponse> enqueueBatch(
@@ -855,7 +952,9 @@ public final class JobServiceGrpc {
 
     /**
      * <pre>
-     * ReplayRun makes a new run of the same task and payload, linked to a terminal one.
+     * ReplayRun makes a new run of the same task and payload, linked to a terminal one. It has the old one's queue,
+     * priority, retry policy, timeout, labels, name and trace context, also if the task has others by now; it has neither
+     * its idempotency key nor its start_by.
      * Errors: FAILED_PRECONDITION RUN_NOT_FINISHED.
      * </pre>
      */

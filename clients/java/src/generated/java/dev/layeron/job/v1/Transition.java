@@ -189,7 +189,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object note_ = "";
   /**
    * <pre>
-   * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+   * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+   * of an error (cut at 1,024 bytes).
    * </pre>
    *
    * <code>string note = 6;</code>
@@ -210,7 +211,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+   * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+   * of an error (cut at 1,024 bytes).
    * </pre>
    *
    * <code>string note = 6;</code>
@@ -1189,7 +1191,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object note_ = "";
     /**
      * <pre>
-     * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+     * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+     * of an error (cut at 1,024 bytes).
      * </pre>
      *
      * <code>string note = 6;</code>
@@ -1209,7 +1212,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+     * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+     * of an error (cut at 1,024 bytes).
      * </pre>
      *
      * <code>string note = 6;</code>
@@ -1230,7 +1234,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+     * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+     * of an error (cut at 1,024 bytes).
      * </pre>
      *
      * <code>string note = 6;</code>
@@ -1247,7 +1252,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+     * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+     * of an error (cut at 1,024 bytes).
      * </pre>
      *
      * <code>string note = 6;</code>
@@ -1261,7 +1267,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+     * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+     * of an error (cut at 1,024 bytes).
      * </pre>
      *
      * <code>string note = 6;</code>

@@ -106,7 +106,8 @@ public interface TransitionOrBuilder extends
 
   /**
    * <pre>
-   * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+   * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+   * of an error (cut at 1,024 bytes).
    * </pre>
    *
    * <code>string note = 6;</code>
@@ -115,7 +116,8 @@ public interface TransitionOrBuilder extends
   java.lang.String getNote();
   /**
    * <pre>
-   * A person's or the server's words: the reason of a cancel or replay, the error of a failure. At most 1 KiB.
+   * A person's or the server's words: the reason of a cancel or replay (at most 1,024 characters), the type and message
+   * of an error (cut at 1,024 bytes).
    * </pre>
    *
    * <code>string note = 6;</code>

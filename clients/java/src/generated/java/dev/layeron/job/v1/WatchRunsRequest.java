@@ -188,8 +188,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object resumeToken_ = "";
   /**
    * <pre>
-   * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-   * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+   * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+   * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
    * </pre>
    *
    * <code>string resume_token = 4;</code>
@@ -210,8 +210,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-   * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+   * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+   * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
    * </pre>
    *
    * <code>string resume_token = 4;</code>
@@ -967,8 +967,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object resumeToken_ = "";
     /**
      * <pre>
-     * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-     * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+     * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+     * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
      * </pre>
      *
      * <code>string resume_token = 4;</code>
@@ -988,8 +988,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-     * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+     * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+     * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
      * </pre>
      *
      * <code>string resume_token = 4;</code>
@@ -1010,8 +1010,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-     * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+     * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+     * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
      * </pre>
      *
      * <code>string resume_token = 4;</code>
@@ -1028,8 +1028,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-     * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+     * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+     * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
      * </pre>
      *
      * <code>string resume_token = 4;</code>
@@ -1043,8 +1043,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-     * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+     * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+     * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
      * </pre>
      *
      * <code>string resume_token = 4;</code>

@@ -79,8 +79,8 @@ public interface WatchRunsRequestOrBuilder extends
 
   /**
    * <pre>
-   * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-   * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+   * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+   * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
    * </pre>
    *
    * <code>string resume_token = 4;</code>
@@ -89,8 +89,8 @@ public interface WatchRunsRequestOrBuilder extends
   java.lang.String getResumeToken();
   /**
    * <pre>
-   * The resume_token of the last response seen: go on after it. A filter's token is valid for 24 hours, then
-   * FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
+   * The resume_token of the last response seen, of the same namespace and run or filter: go on after it. A filter's
+   * token is valid for 24 hours, then FAILED_PRECONDITION WATCH_TOKEN_EXPIRED.
    * </pre>
    *
    * <code>string resume_token = 4;</code>

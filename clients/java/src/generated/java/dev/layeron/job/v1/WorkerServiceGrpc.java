@@ -115,7 +115,8 @@ public final class WorkerServiceGrpc {
     /**
      * <pre>
      * Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-     * after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+     * after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+     * one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
      * </pre>
      */
     default io.grpc.stub.StreamObserver<dev.layeron.job.v1.WorkRequest> work(
@@ -160,7 +161,8 @@ public final class WorkerServiceGrpc {
     /**
      * <pre>
      * Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-     * after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+     * after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+     * one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
      * </pre>
      */
     public io.grpc.stub.StreamObserver<dev.layeron.job.v1.WorkRequest> work(
@@ -192,7 +194,8 @@ public final class WorkerServiceGrpc {
     /**
      * <pre>
      * Work is the one stream of a worker process. The worker's first messages carry Hello, the server's first Welcome;
-     * after that every message is a batch of whatever is ready. No message is larger than 1 MiB of items, or one item.
+     * after that every message is a batch of whatever is ready. No message has more than 1 MiB of items beside its largest
+     * one, and no Hello is larger: it would end the stream with INVALID_ARGUMENT, but not the session.
      * </pre>
      */
     @io.grpc.ExperimentalApi("https://github.com/grpc/grpc-java/issues/10918")

@@ -59,13 +59,23 @@ go: $(READY)
 	cd clients/go && test -z "$$(gofmt -l . | tee /dev/stderr)"
 	cd clients/go && go vet ./... && go tool -modfile=tools/go.mod staticcheck ./... && go test -race ./...
 
+typescript: $(READY)
+	npm --prefix clients/typescript ci
+	$(BIN)/buf generate --template clients/typescript/buf.gen.yaml --output build/generated
+	diff -r build/generated/clients/typescript/src/gen clients/typescript/src/gen || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
+	npm --prefix clients/typescript run check
+	npm --prefix clients/typescript test
+
 java: $(READY)
 	rm -rf build/generated/java
 	mvn -q -f clients/java/pom.xml -P generate -Dstubs.folder=$(CURDIR)/build/generated/java generate-sources
 	diff -r build/generated/java clients/java/src/generated/java || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
 	mvn -q -f clients/java/pom.xml verify
 
-conformance: $(READY) ## Run every conformance case in every language, and print the table
+build/tools/grpcurl:
+	GOBIN=$(CURDIR)/build/tools go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+
+conformance: $(READY) build/tools/grpcurl ## Run every conformance case in every language, and print the table
 	$(BIN)/pytest tests/conformance --languages all $(ARGS)
 
 generate: $(READY) ## Make the stubs of all languages, the golden schema and the state chart again
@@ -76,6 +86,8 @@ generate: $(READY) ## Make the stubs of all languages, the golden schema and the
 	PYTHONPATH=tests $(BIN)/python -m support.schema
 	$(BIN)/buf generate --template clients/go/buf.gen.yaml
 	mvn -q -f clients/java/pom.xml -P generate generate-sources
+	npm --prefix clients/typescript ci
+	npm --prefix clients/typescript run generate
 
 # $(call generate,FOLDER): the stubs of proto/, in FOLDER/clients/python. buf cannot call the service plugin of
 # grpcio-tools, which is compiled in. `layeron` and `layeron.job` are namespace packages, so only v1 has an __init__.

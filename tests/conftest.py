@@ -4,6 +4,7 @@ a migrated database and names in NATS of its own. Nothing of one test is visible
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ import pytest
 from layeron_job_server.embedded import Nats, Postgres
 from support import open_folder
 from support.database import wipe_database
+
+# Servers of tests have no HTTP port unless a test asks for one: many of them run at the same time.
+os.environ["LAYERON_JOB_HTTP_ADDRESS"] = ""
 
 # What a crash of the machine would lose is of no use to a test. Nothing else differs from production.
 POSTGRES_SETTINGS = {

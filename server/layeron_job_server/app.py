@@ -14,6 +14,8 @@ from datetime import timedelta
 from typing import Any
 
 from layeron_job_server.broker import Broker, BrokerAway, NatsAccess, connect_when_there
+from layeron_job_server.loops.depths import EVERY_SECONDS as DEPTHS_SECONDS
+from layeron_job_server.loops.depths import Depths, offer_means
 from layeron_job_server.loops.dispatcher import Dispatcher
 from layeron_job_server.loops.every import every
 from layeron_job_server.loops.pruner import prune_once
@@ -31,11 +33,15 @@ from layeron_job_server.rpc.task_service import TaskServicer
 from layeron_job_server.rpc.worker_service import WorkerAccess, WorkerServicer
 from layeron_job_server.settings import Settings
 from layeron_job_server.store.database import Database
+from layeron_job_server.store.depths import is_writable
+from layeron_job_server.telemetry.health import Health
+from layeron_job_server.telemetry.http import HttpServer
 
 log = logging.getLogger(__name__)
 
 _TIDY_SECONDS = 60.0
 _PRUNE_SECONDS = 600.0
+_HEALTH_SECONDS = 2.0
 _LOOPS_STOP_SECONDS = 10.0
 _GC_THRESHOLDS = (50_000, 20, 50)
 
@@ -84,8 +90,12 @@ class App:
         self.writers = Writers.of(self.system)
         self.watching = Watching(self.system)
         worker_access = WorkerAccess(_nats_access(settings, settings.nats_worker_url or settings.nats_url), self.broker)
+        self.health = Health(lambda: self.database.read(is_writable), lambda: self.broker.is_connected)
+        self.depths = Depths(self.system.telemetry.metrics)
+        offer_means(self.system.telemetry.metrics, self.health, self.database)
         self.worker_servicer = WorkerServicer(self.system, self.writers.attempts, self.writers.sessions, worker_access)
         self.port = 0
+        self.http_port = 0
         self._look_for_cancels = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -98,10 +108,15 @@ class App:
 
     async def __aenter__(self) -> App:
         async with AsyncExitStack() as stack:  # what has started is stopped again if the rest does not start
+            stack.push_async_callback(asyncio.to_thread, self.system.telemetry.close)
             stack.push_async_callback(self.database.close)
             stack.push_async_callback(self.broker.close)
             stack.push_async_callback(self._run_writers())
             stack.push_async_callback(self._run_loops())
+            if self.settings.http_address:
+                http = HttpServer(self.system.telemetry.metrics, self.health)
+                self.http_port = await http.start(self.settings.http_address)
+                stack.push_async_callback(http.stop)
             server = GrpcServer(
                 self.system,
                 JobServicer(
@@ -120,6 +135,8 @@ class App:
         await self._stack.aclose()
 
     def _run_writers(self) -> Callable[[], Awaitable[None]]:
+        for writer in self.writers.all():
+            writer.observe = self.system.telemetry.metrics.batch
         tasks = [asyncio.create_task(writer.run(), name=f"{writer.name} writer") for writer in self.writers.all()]
 
         async def stop() -> None:
@@ -148,7 +165,12 @@ class App:
         async def prune() -> None:
             await prune_once(self.system, until=until)
 
+        async def read_depths() -> None:
+            await self.depths.read_once(self.system, self.broker)
+
         loops = [
+            every(_HEALTH_SECONDS, self.health.look_once, until=until),
+            every(DEPTHS_SECONDS, read_depths, until=until),
             self.dispatcher.run(self.system, until),
             self.watching.run(until),
             self._keep_stream(until),

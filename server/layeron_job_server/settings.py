@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,7 +34,11 @@ class Settings(BaseSettings):
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     grpc_address: str = Field(default="127.0.0.1:7233", description="host:port to listen on; port 0 takes a free one")
     share_port: bool = Field(default=False, description="Other server processes may listen on the same address")
+    http_address: str = Field(
+        default="127.0.0.1:7234", description="host:port of /healthz, /readyz and /metrics; empty: none"
+    )
     log_level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")] = "info"
+    log_format: Literal["console", "json"] = "console"
     reflection: bool = Field(default=True, description="Serve gRPC reflection, so that grpcurl needs no files")
 
     # Payloads and requests.

@@ -11,6 +11,11 @@ from .stack import Stack, children
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
+# PostgreSQL counts syncs a second late; over thousands of runs that is nothing.
+_WAL = """
+select pg_current_wal_insert_lsn() - '0/0'::pg_lsn, (select sum(fsyncs) from pg_stat_io where object = 'wal')
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -19,20 +24,22 @@ class Cost:
     stack: Stack
     cpu_seconds: dict[str, float]
     wal_bytes: int
+    wal_syncs: int
 
     @classmethod
     async def now(cls, stack: Stack) -> Cost:
         """At this moment."""
-        wal: int = await stack.database.fetchval("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-        return cls(stack, _cpu_seconds(stack), int(wal))
+        wal_bytes, wal_syncs = await stack.database.fetchrow(_WAL)  # type: ignore[misc] # there is a row
+        return cls(stack, _cpu_seconds(stack), int(wal_bytes), int(wal_syncs))
 
     async def per_run(self, runs: int, what: str) -> dict[str, float]:
-        """Since then, for each of so many runs: `{what}_{process}_us` of CPU and `{what}_wal_bytes`."""
+        """Since then, for each of so many runs: `{what}_{process}_us` of CPU, `…_wal_bytes`, `…_wal_syncs_per_1000`."""
         now = await Cost.now(self.stack)
         spent = {name: (seconds - self.cpu_seconds[name]) / runs * 1e6 for name, seconds in now.cpu_seconds.items()}
         return {
             **{f"{what}_{name}_us": microseconds for name, microseconds in spent.items()},
             f"{what}_wal_bytes": (now.wal_bytes - self.wal_bytes) / runs,
+            f"{what}_wal_syncs_per_1000": (now.wal_syncs - self.wal_syncs) / runs * 1000,
         }
 
 

@@ -154,6 +154,7 @@ async def _server_environment(
         "LAYERON_JOB_NATS_URL": f"nats://127.0.0.1:{broker}",
         "LAYERON_JOB_NATS_WORKER_URL": f"nats://127.0.0.1:{worker_nats}",
         "LAYERON_JOB_GRPC_ADDRESS": f"127.0.0.1:{port}",
+        "LAYERON_JOB_HTTP_ADDRESS": "",
     }
 
 

@@ -52,6 +52,7 @@ async def test_a_grant_carries_all_that_a_handler_needs(jobs: Jobs, channel: grp
             counted_attempts=0,
             max_attempts=5,
             created_at=run.created_at,
+            origin=run_pb2.RUN_ORIGIN_ENQUEUE,
         )
         grant = await worker.grant(1, run.run_id)
         assert grant == expected

@@ -11,8 +11,11 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
+import pytest
 
+from layeron_job_server.operations import watching
 from layeron_job_server.operations.enqueue import EnqueueAsk, resolve
+from layeron_job_server.operations.queries import read_run
 from layeron_job_server.operations.watching import Watching
 from layeron_job_server.store import queries, runs
 from layeron_job_server.store.queries import RunFilter
@@ -216,3 +219,20 @@ async def test_everything_below_the_safe_transaction_is_visible_and_nothing_of_i
     changes = await core.database.read(lambda c: queries.changes_after(c, place, below=own, limit=10))
     assert [change.transition.run_id for change in changes] == [late]
     assert safe <= changes[0].xid < own
+
+
+async def test_a_watch_of_a_run_that_ends_between_two_reads_ends_with_it(
+    core: Core, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await core.enqueue()
+    grant = await worker.grant(run_id)
+
+    async def read_and_let_end(*args: Any, **options: Any) -> Any:
+        run = await read_run(*args, **options)
+        await worker.succeed(grant)
+        return run
+
+    monkeypatch.setattr(watching, "read_run", read_and_let_end)
+    async with asyncio.timeout(5):  # a sign of life comes later
+        told = [found async for found, _ in Watching(core.system).watch_run("default", run_id, token="")]
+    assert [change.to_status for found in told for change in found] == ["queued", "running", "succeeded"]

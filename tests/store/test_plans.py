@@ -111,3 +111,30 @@ async def test_a_batch_that_is_held_reads_only_the_runs_it_names(core: Core, wor
         return {"hold": lambda c: outbox.hold(c, held, look_ahead=_LOOK_AHEAD)}
 
     assert await _reads(core, runs, steps) == set()
+
+
+_ALL_ROWS_READ = """
+select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_xact_user_tables
+where relname in ('runs', 'open_runs', 'attempts', 'ended_runs', 'outbox', 'idempotency_keys')
+"""
+
+
+async def test_plans_that_were_kept_from_quiet_times_are_good_for_busy_ones(core: Core, worker: Worker) -> None:
+    """A plan is kept for as long as its connection lives, and most of them are made while next to nothing is there."""
+
+    async def start_and_succeed(connection: Connection, batch: Sequence[UUID]) -> int:
+        async with connection.transaction():
+            before = int(await connection.fetchval(_ALL_ROWS_READ))
+            await starts.start(connection, [worker.ask(run_id) for run_id in batch])
+            await endings.lock(connection, batch)
+            reports = [Success(Fence(run_id, 1, worker.session_id), b"1", 5, "b", None) for run_id in batch]
+            assert set(await endings.succeed(connection, reports)) == set(batch)
+            return int(await connection.fetchval(_ALL_ROWS_READ)) - before
+
+    async with core.database.connection() as connection:
+        for _ in range(_BATCHES):
+            await connection.execute("vacuum analyze")
+            await start_and_succeed(connection, await core.enqueue_many(1))
+        few = await start_and_succeed(connection, await core.enqueue_many(_BATCH))
+        many = await start_and_succeed(connection, (await core.enqueue_many(4_000))[:_BATCH])
+    assert many <= 2 * few + _BATCH

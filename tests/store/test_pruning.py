@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
 from layeron_job.ids import new_uuid7
+from layeron_job_server.domain.errors import RunNotFound
 from layeron_job_server.loops.pruner import prune_once
 from layeron_job_server.store import pruning
+from layeron_job_server.store.attempts import Grant
 from support.core import Core, Worker
 
 DAY = timedelta(days=1)
@@ -53,6 +56,20 @@ async def _partitions(core: Core) -> set[str]:
             "select inhrelid::regclass::text from pg_inherits where inhparent = 'transitions'::regclass"
         )
     }
+
+
+async def _at_once(*calls: Awaitable[Any]) -> list[Any]:
+    """All of them from one moment on."""
+    barrier = asyncio.Event()
+
+    async def wait(call: Awaitable[Any]) -> Any:
+        await barrier.wait()
+        return await call
+
+    waiting = [asyncio.create_task(wait(call)) for call in calls]
+    await asyncio.sleep(0)
+    barrier.set()
+    return list(await asyncio.gather(*waiting))
 
 
 async def test_what_ended_longer_ago_than_the_retention_goes_with_all_that_belongs_to_it(
@@ -126,3 +143,32 @@ async def test_a_day_that_is_in_use_is_dropped_later(core: Core, worker: Worker)
         assert await _partitions(core) == partitions
     await prune_once(core.system, until=asyncio.Event())
     assert len(await _partitions(core)) == len(partitions) - 1
+
+
+async def test_a_replay_takes_all_of_a_run_that_is_being_deleted_or_nothing_of_it(core: Core, worker: Worker) -> None:
+    """Runs whose rows somebody deletes, as retention does, while they are replayed: a whole new run or RunNotFound."""
+    runs = await core.enqueue_many(200, payload=b'{"to":"ann"}', labels={"kind": "mail"})
+    for answer in await core.attempts.start.submit([worker.ask(run_id) for run_id in runs]):
+        assert isinstance(answer, Grant)
+        await worker.succeed(answer)
+
+    async def delete(run_id: UUID) -> None:
+        async with core.database.connection() as connection, connection.transaction():
+            for table in ("run_labels", "ended_runs", "attempts", "transitions", "runs"):
+                await connection.execute(f"delete from {table} where run_id = $1", run_id)
+
+    async def replay(run_id: UUID) -> UUID | None:
+        try:
+            return await core.replay(run_id)
+        except RunNotFound:
+            return None
+
+    made = []
+    for first in range(0, 200, 4):
+        some = runs[first : first + 4]
+        made += (await _at_once(*(delete(run_id) for run_id in some), *(replay(run_id) for run_id in some)))[4:]
+    new = [run_id for run_id in made if run_id is not None]
+    whole = 'select run_id from runs where payload::text = \'{"to":"ann"}\' and labels::text = \'{"kind":"mail"}\''
+    assert {row[0] for row in await core.fetch(f"{whole} and origin = 'replay'")} == set(new)
+    assert await core.value("select count(*) from open_runs") == len(new)
+    assert await core.value("select count(*) from run_labels") == len(new)

@@ -100,7 +100,7 @@ async def test_a_start_whose_answer_was_lost_keeps_its_attempt_and_is_answered_a
 async def test_what_was_taken_from_a_session_meanwhile_is_named_to_it(core: Core, worker: Worker) -> None:
     ended, kept = await worker.grant(await core.enqueue()), await worker.grant(await core.enqueue())
     await worker.succeed(ended)
-    never = Grant(uuid4(), 1, *([None] * 10))  # type: ignore[arg-type] # only its run and attempt are looked at
+    never = Grant(uuid4(), 1, *([None] * 12))  # type: ignore[arg-type] # only its run and attempt are looked at
     connected = await worker.resume(has=[ended, kept, never])
     assert connected.superseded == [(ended.run_id, 1), (never.run_id, 1)]
 

@@ -93,8 +93,8 @@ def test_a_quiet_consumer_is_listened_to_also_while_another_takes_all_credits() 
     assert pulled(10, busy("high"), Share("low")) == [10, 1]
 
 
-def test_a_quiet_worker_asks_each_consumer_for_several_at_once() -> None:
-    assert pulled(60, Share("high"), Share("normal"), Share("low")) == [10, 10, 10]
+def test_a_quiet_consumer_holds_no_credits_that_another_could_use() -> None:
+    assert pulled(60, Share("high"), Share("normal"), Share("low")) == [1, 1, 1]
 
 
 def test_a_consumer_with_a_pull_under_way_gets_no_second_one() -> None:
@@ -105,11 +105,11 @@ def test_a_consumer_with_a_pull_under_way_gets_no_second_one() -> None:
     assert pulled(10, high, low)[0] > 0
 
 
-def test_a_doorbell_holds_one_credit_less_than_it_may_bring() -> None:
+def test_a_doorbell_holds_no_credit_and_a_pull_all_that_it_may_bring() -> None:
     share = Share("high")
-    share.outstanding, share.listening = 4, True
-    assert share.reserved == 3
-    share.listening = False
+    share.outstanding, share.listening = 1, True
+    assert share.reserved == 0
+    share.outstanding, share.listening = 4, False
     assert share.reserved == 4
     share.close()
     assert share.reserved == 0

@@ -27,24 +27,45 @@ _PULL_IS_OVER: Final = ("404", "408")
 
 
 class Consumer(Share):
-    """One of them. `arrived(subject, reply)` is called for each message.
+    """One of them. `arrived(subject, reply)` is called for each message, `pull_over()` when the next pull may be made.
 
     deadline    when the pull under way has ended without a word (monotonic)
     not_before  when the next pull may be made (monotonic)
+    answered_at when JetStream last answered a pull (monotonic; 0: never)
     """
 
-    __slots__ = ("_arrived", "deadline", "inbox", "last_reply", "name", "not_before", "subject", "subscription")
+    __slots__ = (
+        "_arrived",
+        "_pull_over",
+        "answered_at",
+        "deadline",
+        "inbox",
+        "last_reply",
+        "name",
+        "not_before",
+        "subject",
+        "subscription",
+    )
 
-    def __init__(self, consumer: pb.Consumer, stream: str, inbox: str, arrived: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        consumer: pb.Consumer,
+        stream: str,
+        inbox: str,
+        arrived: Callable[[str, str], None],
+        pull_over: Callable[[], None],
+    ) -> None:
         super().__init__(consumer.priority)
         self.name = consumer.name
         self.subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer.name}"
         self.inbox = inbox
         self.deadline = 0.0
         self.not_before = 0.0
+        self.answered_at = 0.0
         self.last_reply = ""
         self.subscription: Subscription | None = None
         self._arrived = arrived
+        self._pull_over = pull_over
 
     async def on_message(self, message: Msg) -> None:
         """A delivery of the pull under way, or its end."""
@@ -54,15 +75,21 @@ class Consumer(Share):
         if self.outstanding:
             self.outstanding -= 1
             self.listening = False
+        self.answered_at = time.monotonic()
         self.last_reply = message.reply
         self._arrived(message.subject, message.reply)
+        if not self.outstanding:
+            self._pull_over()
 
     def _on_status(self, headers: dict[str, str]) -> None:
         status = headers.get("Status")
         if status == "100":
             return
         self.close()
-        if status not in _PULL_IS_OVER:
+        if status in _PULL_IS_OVER:
+            self.answered_at = time.monotonic()
+            self._pull_over()
+        else:
             self.not_before = time.monotonic() + _RETRY_SECONDS
             logger.debug("a pull from %s ended: %s %s", self.name, status, headers.get("Description"))
 

@@ -14,11 +14,18 @@ import traceback
 from collections import deque
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
+from opentelemetry import trace
+
+from layeron.job.v1 import run_pb2
 from layeron.job.v1 import worker_service_pb2 as pb
 from layeron_job_worker.json_text import encode
 from layeron_job_worker.limits import LOG_TAIL_BYTES_MAX, PROGRESS_BYTES_MAX, head, tail
+
+_ORIGINS: Final = {
+    number: name.removeprefix("RUN_ORIGIN_").lower() for name, number in run_pb2.RunOrigin.items() if number
+}
 
 
 class Context:
@@ -35,6 +42,7 @@ class Context:
     name              a name for people, may be empty
     labels            the run's labels
     trace_context     W3C trace context of the enqueue, such as {"traceparent": "00-…"}
+    origin            how the run came to be: "enqueue", "replay", "schedule" or "parent"
     payload_encoding  what the caller said about the payload's envelope; empty for plain JSON
     timeout_seconds   how long this attempt may take
     """
@@ -54,6 +62,7 @@ class Context:
         "max_attempts",
         "name",
         "namespace",
+        "origin",
         "payload_encoding",
         "run_id",
         "task",
@@ -70,6 +79,7 @@ class Context:
         self.name = grant.name
         self.labels: dict[str, str] = dict(grant.labels)
         self.trace_context: dict[str, str] = dict(grant.trace_context)
+        self.origin = _ORIGINS.get(grant.origin, "enqueue")
         self.payload_encoding = grant.payload_encoding
         self.counted_attempts = grant.counted_attempts
         self.max_attempts = grant.max_attempts
@@ -109,7 +119,10 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger named `layeron_job.task.<task>`; its lines from INFO on are also kept with the attempt (32 KiB)."""
+        """A logger named `layeron_job.task.<task>`; its lines from INFO on are also kept with the attempt (32 KiB).
+
+        Its records have run_id, attempt, task and namespace, and in a trace trace_id and span_id of the attempt.
+        """
         if self._log is None:
             self._lines = _Tail()
             self._log = _AttemptLog(logging.getLogger(f"layeron_job.task.{self.task}"), self)
@@ -158,7 +171,16 @@ class _Tail:
 
 class _AttemptLog(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, logger: logging.Logger, context: Context) -> None:
-        super().__init__(logger, {"run_id": context.run_id, "attempt": context.attempt})
+        fields: dict[str, object] = {
+            "run_id": context.run_id,
+            "attempt": context.attempt,
+            "task": context.task,
+            "namespace": context.namespace,
+        }
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            fields.update(trace_id=f"{span.trace_id:032x}", span_id=f"{span.span_id:016x}")
+        super().__init__(logger, fields)
         self._context = context
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:

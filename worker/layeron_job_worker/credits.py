@@ -14,7 +14,7 @@ class Share:
 
     backlog      how many messages it was last known to have beyond those delivered; 0: none known
     outstanding  how many messages the pull under way may still bring; 0: no pull
-    listening    the pull under way is a doorbell: its first message is not counted against the credits
+    listening    the pull under way is a doorbell: it may bring one message, which is not counted against the credits
     owed         what its weight has earned it beyond what it had; more than -1
     """
 
@@ -31,7 +31,7 @@ class Share:
     @property
     def reserved(self) -> int:
         """How many credits its pull holds."""
-        return max(0, self.outstanding - 1) if self.listening else self.outstanding
+        return 0 if self.listening else self.outstanding
 
     def close(self) -> None:
         """Its pull is over."""
@@ -46,8 +46,9 @@ def share_out(free: int, shares: Sequence[S]) -> list[tuple[S, int]]:
     """The pulls to make now, with `free` credits and the reserved ones already taken off.
 
     Consumers with a known backlog get credits by weight; what some have no use for goes to the others in order of
-    priority. Each of the rest gets a doorbell of at least one message even if nothing is left, so that a worker with
-    one slot and three consumers hears all of them; that is the only way to hold more than there are credits for.
+    priority. Each of the rest gets a doorbell of one message even if nothing is left, so that a worker with one slot
+    and three consumers hears all of them; that is the only way to hold more than there are credits for. A longer one
+    would keep credits from the others for as long as it is quiet.
     """
     if free <= 0:
         return []
@@ -71,7 +72,5 @@ def share_out(free: int, shares: Sequence[S]) -> list[tuple[S, int]]:
         gift = min(share.backlog - pulls[share], left)
         pulls[share] += gift
         left -= gift
-    listeners = [share for share in idle if not share.backlog]
-    for share in listeners:
-        pulls[share] = max(1, left // (2 * len(listeners)))
+    pulls.update((share, 1) for share in idle if not share.backlog)
     return [(share, count) for share, count in pulls.items() if count > 0]

@@ -50,6 +50,12 @@ class Deliveries:
         self._pull_due = False
         self._pull_timer: asyncio.TimerHandle | None = None
         self._last_error = ("", 0.0)
+        self._pulled_at = 0.0
+
+    @property
+    def pulled_at(self) -> float:
+        """When JetStream last answered a pull, or there was nothing to pull for (monotonic; 0: never)."""
+        return max(self._pulled_at, *(consumer.answered_at for consumer in self._consumers), 0.0)
 
     def resume(self, welcome: pb.Welcome) -> None:
         """A server is connected: pull, from what its welcome names."""
@@ -117,6 +123,7 @@ class Deliveries:
         while True:
             await asyncio.sleep(0.5)
             now = time.monotonic()
+            self._note_pulls(now)
             for consumer in self._consumers:
                 if consumer.outstanding and now > consumer.deadline:
                     consumer.close()
@@ -124,6 +131,13 @@ class Deliveries:
             if now >= next_look:
                 next_look = now + _WATCH_SECONDS
                 await self._look()
+
+    def _note_pulls(self, now: float) -> None:
+        """A worker without free credits does not pull, and is well all the same."""
+        self._pulled_at = self.pulled_at  # also when the consumers are made anew
+        client = self._client
+        if client is not None and client.is_connected and self._wanted and self._free_credits() <= 0:
+            self._pulled_at = now
 
     async def stop(self) -> None:
         """Take nothing more. What JetStream has sent meanwhile still goes to `on_delivery`; acks still leave."""
@@ -211,7 +225,7 @@ class Deliveries:
         self._client = client
         inbox = client.new_inbox()
         consumers = [
-            Consumer(consumer, welcome.stream, f"{inbox}.{number}", self._arrived)
+            Consumer(consumer, welcome.stream, f"{inbox}.{number}", self._arrived, self.more_credits)
             for number, consumer in enumerate(welcome.consumers)
         ]
         for consumer in consumers:

@@ -14,8 +14,10 @@ from concurrent.futures import Executor
 from typing import Any, Final, Literal, Protocol
 
 import orjson
+from opentelemetry.trace import Span
 
 from layeron.job.v1 import worker_service_pb2 as pb
+from layeron_job_worker import tracing
 from layeron_job_worker.context import Context
 from layeron_job_worker.outcome import Outcome, OutcomeKind, detail, raised, returned
 from layeron_job_worker.registry import TaskHandler
@@ -53,6 +55,7 @@ class Attempt:
     began      monotonic time of the handler's begin; 0 before
     ended      the handler has returned, or never began and never will
     abandoned  it is no longer this worker's: whatever the handler does is not reported
+    traceparent  names its span, once that has ended, if it was sampled
     """
 
     __slots__ = (
@@ -61,6 +64,7 @@ class Attempt:
         "_payload_json",
         "_pool",
         "_result_bytes_max",
+        "_span",
         "_stop_reason",
         "_task",
         "_timer",
@@ -76,6 +80,7 @@ class Attempt:
         "outcome",
         "start_id",
         "task_handler",
+        "traceparent",
     )
 
     def __init__(
@@ -109,6 +114,8 @@ class Attempt:
         self._stop_reason: _StopReason | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._span: Span | None = None
+        self.traceparent = ""
 
     @property
     def ran_ms(self) -> int:
@@ -125,6 +132,7 @@ class Attempt:
         context._expires = self.began + context.timeout_seconds
         context._loop = loop
         context._note = self._noted
+        self._span = tracing.begin(context)
         self._timer = loop.call_later(context.timeout_seconds, self._time_out)
         self._task = loop.create_task(self._run() if self.task_handler.is_async else self._run_in_thread())
 
@@ -184,6 +192,7 @@ class Attempt:
             self._end(self._stopped(None))
             return
         self._entered = True
+        self._enter_span()
         try:
             payload = orjson.loads(self._payload_json) if self._payload_json else None
             self._payload_json = b""
@@ -202,9 +211,15 @@ class Attempt:
         if self._stop_reason is not None:
             self._end(self._stopped(None))
             return
+        self._enter_span()
         loop = asyncio.get_running_loop()
         value, error = await loop.run_in_executor(self._pool, contextvars.copy_context().run, self._call)
         self._end(self._returned(value) if error is None else self._raised(error))
+
+    def _enter_span(self) -> None:
+        """Make it current for the handler: this task, and what copies its context, end with the attempt."""
+        if self._span is not None:
+            tracing.make_current(self._span, self.context)
 
     def _call(self) -> tuple[Any, BaseException | None]:
         handler = self.task_handler
@@ -248,6 +263,9 @@ class Attempt:
     def _report(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self.finished = time.monotonic()
+        if self._span is not None:
+            self.traceparent = tracing.end(self._span, outcome)
+            self._span = None
         if self.abandoned:
             return
         if outcome.kind == "failed":

@@ -202,3 +202,5 @@ def _add_finish(request: pb.WorkRequest, attempt: Attempt, log_tail: str) -> Non
         getattr(finish, field).CopyFrom(failure)
     if log_tail:
         finish.log_tail = log_tail
+    if attempt.traceparent:
+        finish.traceparent = attempt.traceparent

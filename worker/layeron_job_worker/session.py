@@ -69,6 +69,7 @@ class Session:
         self._greeting = False
         self._away_since = 0.0
         self._away_answers = 0
+        self.heard_at = 0.0  # when a server last answered (monotonic; 0: never)
 
     @property
     def is_settled(self) -> bool:
@@ -200,6 +201,7 @@ class Session:
         self.session_id = welcome.session_id
         self._lease.begin(welcome, hello_at)
         self._away_since, self._away_answers = 0.0, 0
+        self.heard_at = time.monotonic()
         self._stream = stream
         for attempt in self._pending.attempts.values():
             attempt.begun_sent = False
@@ -262,6 +264,7 @@ class Session:
             logger.warning("the session %s has ended on the server or goes on elsewhere", self.session_id)
             stream.cancel()
             return
+        self.heard_at = time.monotonic()
         if sent_at is not None:
             # Also when the database is away: the server then lengthens every lease once it is back.
             self._lease.renew(sent_at)

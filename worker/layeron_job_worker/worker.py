@@ -7,18 +7,19 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib.metadata import version
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import grpc
 
 from layeron.job.v1 import worker_service_pb2 as pb
 from layeron_job.durations import Seconds, seconds
 from layeron_job.retry import Retry
-from layeron_job_worker import program
+from layeron_job_worker import metrics, program
 from layeron_job_worker.connection import Servers, register
 from layeron_job_worker.deliveries import Deliveries
 from layeron_job_worker.executor import Attempt
@@ -99,6 +100,23 @@ class Worker:
         self._session = Session(self._servers, self._hello, self)
         self._deliveries = Deliveries(self._on_delivery, self._credits, concurrency + prefetch)
         self._result_bytes_max = 0
+        self._made_at = time.monotonic()
+        metrics.watch(self)
+
+    @property
+    def slots_used(self) -> int:
+        """How many handlers run."""
+        return len(self._slots.running)
+
+    @property
+    def slots_free(self) -> int:
+        """How many more could run now."""
+        return self._slots.concurrency - len(self._slots.running)
+
+    @property
+    def pulled_at(self) -> float:
+        """When JetStream last answered a pull, or no slot was free to pull for (monotonic); at first, when it began."""
+        return self._deliveries.pulled_at or self._made_at
 
     def task(
         self,
@@ -260,6 +278,7 @@ class Worker:
                 self._deliveries.run(),
                 self._deliveries.send(),
                 self._deliveries.watch(),
+                *self._health(),
             )
         ]
         try:
@@ -268,6 +287,15 @@ class Worker:
         finally:
             await cancel(loops)
             await self._deliveries.close()
+
+    def _health(self) -> list[Coroutine[Any, Any, None]]:
+        """The loop that keeps the health file, if there is to be one."""
+        from layeron_job_worker import health  # not with this module: it is a program too, which Python runs only once
+
+        name = os.environ.get(health.VARIABLE)
+        if not name:
+            return []
+        return [health.keep_file(Path(name), lambda: min(self._session.heard_at, self._deliveries.pulled_at))]
 
     async def _drain(self) -> None:
         """Hand back what has not begun, wait for what runs, report the rest as interrupted, say goodbye."""

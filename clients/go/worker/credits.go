@@ -12,7 +12,7 @@ type share struct {
 	backlog int
 	// outstanding is how many messages the pull under way may still bring; 0: no pull.
 	outstanding int
-	// listening: the pull under way is a doorbell, and its first message is not counted against the credits.
+	// listening: the pull under way is a doorbell: it may bring one message, which is not counted against the credits.
 	listening bool
 	// owed is what its weight has earned it beyond what it had; more than -1.
 	owed float64
@@ -31,7 +31,7 @@ func newShare(priority string) share {
 // reserved is how many credits its pull holds.
 func (s *share) reserved() int {
 	if s.listening {
-		return max(0, s.outstanding-1)
+		return 0
 	}
 	return s.outstanding
 }
@@ -45,32 +45,30 @@ func (s *share) close() {
 // off.
 //
 // Consumers with a known backlog get credits by weight; what some have no use for goes to the others in order of
-// priority. Each of the rest gets a doorbell of at least one message even if nothing is left, so that a worker with one
-// slot and three consumers hears all of them; that is the only way to hold more than there are credits for.
+// priority. Each of the rest gets a doorbell of one message even if nothing is left, so that a worker with one slot and
+// three consumers hears all of them; that is the only way to hold more than there are credits for. A longer one would keep
+// credits from the others for as long as it is quiet.
 func shareOut(free int, shares []*share) map[*share]int {
 	pulls := make(map[*share]int, len(shares))
 	if free <= 0 {
 		return pulls
 	}
-	var busy, listeners []*share
+	var busy []*share
 	for _, s := range slices.SortedStableFunc(slices.Values(shares), func(a, b *share) int { return b.weight - a.weight }) {
 		switch {
 		case s.outstanding > 0:
 		case s.backlog > 0:
 			busy = append(busy, s)
 		default:
-			listeners = append(listeners, s)
+			pulls[s] = 1
 		}
 	}
-	left := shareByWeight(free, busy, pulls)
-	for _, s := range listeners {
-		pulls[s] = max(1, left/(2*len(listeners)))
-	}
+	shareByWeight(free, busy, pulls)
 	return pulls
 }
 
-// shareByWeight fills in the pulls of consumers with a backlog and returns the credits that are left.
-func shareByWeight(free int, busy []*share, pulls map[*share]int) int {
+// shareByWeight fills in the pulls of consumers with a backlog.
+func shareByWeight(free int, busy []*share, pulls map[*share]int) {
 	left, total := free, 0
 	for _, s := range busy {
 		total += s.weight
@@ -95,5 +93,4 @@ func shareByWeight(free int, busy []*share, pulls map[*share]int) int {
 		pulls[s] += gift
 		left -= gift
 	}
-	return left
 }

@@ -242,6 +242,9 @@ func (d *deliveries) arrived(c *consumer, message *nats.Msg) {
 	}
 	c.lastReply = message.Reply
 	d.worker.delivered(message.Subject[strings.LastIndexByte(message.Subject, '.')+1:], message.Reply)
+	if c.outstanding == 0 {
+		d.moreCredits()
+	}
 }
 
 func (d *deliveries) pullEnded(c *consumer, header nats.Header) {
@@ -249,6 +252,7 @@ func (d *deliveries) pullEnded(c *consumer, header nats.Header) {
 	case "100": // a heartbeat
 	case "404", "408":
 		c.close()
+		d.moreCredits()
 	default:
 		c.close()
 		c.notBefore = time.Now().Add(retryPull)

@@ -141,4 +141,4 @@ def _seconds(length: Duration) -> float:
 
 def _check(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise ValueError(f"{name} must be {least:g} to {most:g}, not {value:g}")
+        raise ValueError(f"{name} must be {least:.10g} to {most:.10g}, not {value:.10g}")

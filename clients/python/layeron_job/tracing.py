@@ -7,8 +7,10 @@ which provider there is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Final
 
 from opentelemetry import trace
@@ -28,18 +30,17 @@ MESSAGING_OPERATION: Final = "messaging.operation.name"
 MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
 MESSAGING_DESTINATION: Final = "messaging.destination.name"
 MESSAGING_BATCH: Final = "messaging.batch.message_count"
-MESSAGE_ID: Final = "messaging.message.id"
 NAMESPACE: Final = "layeron.job.namespace"
-TASK: Final = "layeron.job.task"
 RUN_ID: Final = "layeron.job.run.id"
 ATTEMPT: Final = "layeron.job.attempt.number"
-ATTEMPTS_MAX: Final = "layeron.job.attempt.max"
 OUTCOME: Final = "layeron.job.attempt.outcome"
 ORIGIN: Final = "layeron.job.run.origin"
 
 SERVICE: Final = "layeron.job.v1.JobService"
 _NO_SDK: Final = (ProxyTracerProvider, NoOpTracerProvider)
 _TRACER: Final = trace.get_tracer("layeron_job")
+# Of later versions the beginning, which stays the same.
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)")
 _TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
 _BAGGAGE: Final = W3CBaggagePropagator()
 
@@ -65,16 +66,21 @@ def traceparent_of(span: SpanContext) -> str:
 
 def remote(carrier: Mapping[str, str]) -> SpanContext | None:
     """The span that a W3C trace context names; None if there is none, or it is malformed."""
-    header = carrier.get("traceparent", "")
-    parts = header.split("-")
-    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
+    return _parsed(carrier.get("traceparent", ""), carrier.get("tracestate", ""))
+
+
+# All runs of a batch, and their attempts, name the same span.
+@lru_cache(maxsize=1024)
+def _parsed(header: str, state: str) -> SpanContext | None:
+    if _TRACEPARENT.match(header) is None or header.startswith("ff"):
         return None
-    try:
-        trace_id, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
-    except ValueError:
-        return None
-    state = TraceState.from_header([carrier["tracestate"]]) if carrier.get("tracestate") else None
-    found = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags & 1), trace_state=state)
+    found = SpanContext(
+        int(header[3:35], 16),
+        int(header[36:52], 16),
+        is_remote=True,
+        trace_flags=TraceFlags(int(header[53:55], 16) & TraceFlags.SAMPLED),
+        trace_state=TraceState.from_header([state]) if state else None,
+    )
     return found if found.is_valid else None
 
 

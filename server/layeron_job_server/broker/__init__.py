@@ -5,6 +5,15 @@ A ring may be lost, late or repeated without harm; what is owed stays in the out
 
 from .broker import Broker, Publication, connect_when_there
 from .connection import BrokerAway, NatsAccess
-from .consumers import PRIORITIES, consumer_name
+from .consumers import PRIORITIES, Backlog, consumer_name
 
-__all__ = ["PRIORITIES", "Broker", "BrokerAway", "NatsAccess", "Publication", "connect_when_there", "consumer_name"]
+__all__ = [
+    "PRIORITIES",
+    "Backlog",
+    "Broker",
+    "BrokerAway",
+    "NatsAccess",
+    "Publication",
+    "connect_when_there",
+    "consumer_name",
+]

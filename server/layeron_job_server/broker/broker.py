@@ -16,7 +16,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from layeron.job.v1.delivery_pb2 import Delivery
 
 from .connection import BrokerAway, Connection, NatsAccess, Outgoing
-from .consumers import PRIORITIES, Consumers
+from .consumers import PRIORITIES, Backlog, Consumers
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +27,17 @@ _TARGET_HEADER = "Nats-Schedule-Target"
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One ring on the wire. With `after`, JetStream keeps it for so long before it delivers it."""
+    """One ring on the wire. With `after`, JetStream keeps it for so long before it delivers it.
+
+    `traceparent` is the header of its run's trace, which a subscriber's spans may join.
+    """
 
     subject: str
     body: bytes
     schedule_subject: str
     after: timedelta | None = None
+    traceparent: str = ""
+    queue: str = ""
 
 
 class Broker:
@@ -102,8 +107,18 @@ class Broker:
         """How many rings one consumer has that are not acknowledged."""
         return await self._consumers.backlog(namespace, queue, priority)
 
+    async def backlogs(self) -> list[Backlog]:
+        """What every consumer of ours has."""
+        return await self._consumers.backlogs()
+
     def publication(
-        self, names: tuple[str, str, str], priority: int, run_id: str, attempt: int, after: timedelta | None = None
+        self,
+        names: tuple[str, str, str],
+        priority: int,
+        run_id: str,
+        attempt: int,
+        after: timedelta | None = None,
+        traceparent: str = "",
     ) -> Publication:
         """The ring of one run of (namespace, queue, task): at once, or kept by JetStream for so long."""
         namespace, queue, task = names
@@ -112,6 +127,8 @@ class Broker:
             Delivery(run_id=run_id, attempt=attempt).SerializeToString(),
             f"{self._prefix}.schedule.{run_id}",
             after,
+            traceparent,
+            queue,
         )
 
     async def publish(self, publications: Sequence[Publication]) -> list[bool]:
@@ -189,9 +206,11 @@ class Broker:
 
 
 def _outgoing(ring: Publication, stream_now: datetime) -> Outgoing:
+    trace = {"traceparent": ring.traceparent} if ring.traceparent else None
     if ring.after is None:
-        return Outgoing(ring.subject, ring.body)
-    headers = {_SCHEDULE_HEADER: f"@at {_rfc3339(stream_now + ring.after)}", _TARGET_HEADER: ring.subject}
+        return Outgoing(ring.subject, ring.body, trace)
+    at = f"@at {_rfc3339(stream_now + ring.after)}"
+    headers = {**(trace or {}), _SCHEDULE_HEADER: at, _TARGET_HEADER: ring.subject}
     return Outgoing(ring.schedule_subject, ring.body, headers)
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
@@ -16,11 +16,23 @@ from .connection import Connection
 log = logging.getLogger(__name__)
 
 PRIORITIES: Final[Mapping[int, str]] = {1: "high", 2: "normal", 3: "low"}
+# What decides whether a consumer delivers all that it should.
+_DECISIVE: Final = ("filter_subject", "deliver_policy", "ack_policy", "max_deliver")
 
 
 def consumer_name(namespace: str, queue: str, priority: str) -> str:
     """The durable consumer of one queue and priority. "_" is in no namespace or queue, so names never clash."""
     return f"{namespace}_{queue}_{priority}"
+
+
+class Backlog(NamedTuple):
+    """What one consumer has: deliveries that nobody has taken, and those that were taken and not acknowledged."""
+
+    namespace: str
+    queue: str
+    priority: str
+    pending: int
+    ack_pending: int
 
 
 class Consumers:
@@ -34,7 +46,8 @@ class Consumers:
         self._suspects: dict[str, int] = {}
 
     async def ensure(self, queues: Sequence[tuple[str, str]], *, renew_stranded: bool) -> int:
-        """Make those of these (namespace, queue) pairs that are missing, or stranded; answer how many were."""
+        """Make those of these (namespace, queue) pairs that are missing, and anew those that pass by what they should
+        deliver if `renew_stranded`; answer how many were made."""
         if not queues:
             return 0
         there = await self._all()
@@ -42,12 +55,13 @@ class Consumers:
         for namespace, queue in queues:
             for priority in PRIORITIES.values():
                 name = consumer_name(namespace, queue, priority)
+                config = self._config(name, f"{self._prefix}.deliver.{namespace}.{queue}.{priority}.>")
                 if name in there:
-                    if not (renew_stranded and await self._is_stranded(there[name])):
+                    if not (renew_stranded and await self._passes_by(there[name], config)):
                         continue
-                    log.warning("the consumer %s has passed by what it never delivered", name)
                     await self._connection.api(partial(_delete, self._stream, name))
-                await self._make(name, f"{self._prefix}.deliver.{namespace}.{queue}.{priority}.>")
+                await self._connection.api(partial(_add, self._stream, config))
+                log.info("made the consumer %s", name)
                 made += 1
         return made
 
@@ -56,6 +70,26 @@ class Consumers:
         name = consumer_name(namespace, queue, PRIORITIES[priority])
         info = await self._connection.api(partial(_info, self._stream, name))
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+    async def backlogs(self) -> list[Backlog]:
+        """What each of them has: one request for 256 of them."""
+        found = []
+        for name, info in (await self._all()).items():
+            namespace, _, rest = name.partition("_")
+            queue, _, priority = rest.partition("_")
+            found.append(Backlog(namespace, queue, priority, info.num_pending or 0, info.num_ack_pending or 0))
+        return found
+
+    async def _passes_by(self, consumer: ConsumerInfo, config: ConsumerConfig) -> bool:
+        """Whether there may be messages that it never delivers again."""
+        changed = [name for name in _DECISIVE if getattr(consumer.config, name) != getattr(config, name)]
+        if changed:
+            log.warning("somebody has changed the consumer %s: %s", consumer.name, ", ".join(changed))
+            return True
+        if await self._is_stranded(consumer):
+            log.warning("the consumer %s has passed by what it never delivered", consumer.name)
+            return True
+        return False
 
     async def _is_stranded(self, consumer: ConsumerInfo) -> bool:
         """Whether it claims twice to have nothing left, although the stream holds a message that it has passed by.
@@ -90,8 +124,8 @@ class Consumers:
             if len(page) < 256:  # a page of the JetStream API
                 return there
 
-    async def _make(self, name: str, subjects: str) -> None:
-        config = ConsumerConfig(
+    def _config(self, name: str, subjects: str) -> ConsumerConfig:
+        return ConsumerConfig(
             durable_name=name,
             filter_subject=subjects,
             deliver_policy=DeliverPolicy.ALL,
@@ -101,8 +135,6 @@ class Consumers:
             max_ack_pending=1_000_000,
             max_waiting=4096,
         )
-        await self._connection.api(lambda jetstream: jetstream.add_consumer(self._stream, config))
-        log.info("made the consumer %s", name)
 
 
 async def _page(stream: str, offset: int, jetstream: Any) -> list[ConsumerInfo]:
@@ -117,3 +149,7 @@ async def _info(stream: str, name: str, jetstream: Any) -> ConsumerInfo:
 
 async def _delete(stream: str, name: str, jetstream: Any) -> None:
     await jetstream.delete_consumer(stream, name)
+
+
+async def _add(stream: str, config: ConsumerConfig, jetstream: Any) -> None:
+    await jetstream.add_consumer(stream, config)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def dev(
     data: Annotated[Path | None, typer.Option(help="Where the data lives.", show_default="your data folder")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget all data of before.")] = False,
-    port: Annotated[int, typer.Option(help="The gRPC port on 127.0.0.1; 0 takes a free one.")] = 7233,
+    port: Annotated[int, typer.Option(help="The gRPC port on 127.0.0.1, and HTTP on the next; 0: free ones.")] = 7233,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
     """Run everything on this machine, until Ctrl-C. The data stays for the next time."""
@@ -57,12 +57,14 @@ async def _run(data: Path, port: int) -> None:
                 "nats_url": nats.url,
                 "nats_worker_url": nats.url,
                 "grpc_address": f"127.0.0.1:{port}",
+                "http_address": f"127.0.0.1:{port + 1 if port else 0}",
             }
         )
 
         def ready(app: App) -> None:
             console.print(f"[bold]Layeron Job is ready[/bold] at {app.address}")
             console.print(f"  look around   grpcurl -plaintext {app.address} list")
+            console.print(f"  health        http://127.0.0.1:{app.http_port}/readyz  /metrics")
             console.print(f"  data          {data}  (start over with --fresh)")
             console.print(f"  PostgreSQL    127.0.0.1:{postgres.port}  NATS {nats.url}")
             console.print("  stop          Ctrl-C")

@@ -1,4 +1,7 @@
-"""`layeron-job serve --processes N`: server processes that share a port; one that ends by itself is started again."""
+"""`layeron-job serve --processes N`: server processes that share a port; one that ends by itself is started again.
+
+Health and metrics are each process's own, so each has an HTTP port of its own: they count up from the one that is set.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _AGAIN_SECONDS: Final = 1.0
 _COMMAND: Final = (sys.executable, "-m", "layeron_job_server", "serve")
 
 
-async def keep(count: int, address: str) -> None:
+async def keep(count: int, address: str, http_address: str) -> None:
     """Run so many servers on host:port until SIGTERM or SIGINT, then stop them in order.
 
     Raises OSError when the address cannot be had, ValueError when it has no port that they could share.
@@ -28,11 +31,18 @@ async def keep(count: int, address: str) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     with _reserved(address):
-        await asyncio.gather(*(_keep_one(number, stop) for number in range(1, count + 1)))
+        https = [http_address_of(number, http_address) for number in range(1, count + 1)]
+        await asyncio.gather(*(_keep_one(number, http, stop) for number, http in enumerate(https, 1)))
 
 
-async def _keep_one(number: int, stop: asyncio.Event) -> None:
-    environment = {**os.environ, "LAYERON_JOB_SHARE_PORT": "true"}
+def http_address_of(number: int, address: str) -> str:
+    """Where the process of this number, from 1, serves HTTP. Port 0 stays one that is free, and "" is none."""
+    host, colon, port = address.rpartition(":")
+    return f"{host}{colon}{int(port) + number - 1}" if port.isdecimal() and port != "0" else address
+
+
+async def _keep_one(number: int, http_address: str, stop: asyncio.Event) -> None:
+    environment = {**os.environ, "LAYERON_JOB_SHARE_PORT": "true", "LAYERON_JOB_HTTP_ADDRESS": http_address}
     stopping = asyncio.create_task(stop.wait())
     while not stop.is_set():
         # Ctrl-C reaches a session of its own only through us, so that nobody is told twice.

@@ -21,7 +21,7 @@ def serve(
         bool, typer.Option("--migrate", help="Bring the database to this version first.")
     ] = False,
     processes: Annotated[
-        int, typer.Option(min=1, max=64, help="Server processes on this machine that share the port.")
+        int, typer.Option(min=1, max=64, help="Server processes that share the gRPC port; their HTTP ports count up.")
     ] = 1,
 ) -> None:
     """Run a server. Settings are read from LAYERON_JOB_… variables; run as many servers as you like."""
@@ -34,7 +34,7 @@ def serve(
     from layeron_job_server.telemetry import set_up_logs
 
     settings = read_settings()
-    set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level, settings.log_format)
     try:
         if apply_migrations:
             migrations.upgrade(settings.database_url)
@@ -44,8 +44,9 @@ def serve(
         if apply_migrations:
             complain(f"{error.__cause__}", ExitCode.UNAVAILABLE)
         # Its callers are told UNAVAILABLE until the database is there.
+    many = keep(processes, settings.grpc_address, settings.http_address) if processes > 1 else None
     try:
-        uvloop.run(keep(processes, settings.grpc_address) if processes > 1 else server.serve(settings))
+        uvloop.run(many or server.serve(settings))
     except ValueError as error:
         complain(str(error), ExitCode.USAGE)
     except OSError as error:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 
 from layeron_job.ids import encode
@@ -103,7 +104,8 @@ class Dispatcher:
         publications, known = await publications_of(system, self._broker, rings, now=now)
         if not publications:
             return 0
-        taken = await self._broker.publish(publications)
+        with _spans(system, publications):
+            taken = await self._broker.publish(publications)
         await failpoints.reach("ring.published")
         done = [ring for ring, was_taken in zip(known, taken, strict=True) if was_taken]
         if done:
@@ -139,5 +141,22 @@ async def publications_of(
         after = ring.deliver_at - now if ring.deliver_at > now else None
         namespace, queue = queues[ring.queue_id]
         names = (namespace, queue, tasks[ring.task_id].name)
-        publications.append(broker.publication(names, ring.priority, encode("run", ring.run_id), ring.attempt, after))
+        publications.append(
+            broker.publication(names, ring.priority, encode("run", ring.run_id), ring.attempt, after, ring.traceparent)
+        )
     return publications, known
+
+
+def _spans(system: System, publications: Sequence[Publication]) -> AbstractContextManager[object]:
+    """A span of sending for each queue that has traced runs among these."""
+    tracing = system.telemetry.tracing
+    if not tracing.is_on:
+        return nullcontext()
+    traced: dict[str, list[str]] = {}
+    for publication in publications:
+        if publication.traceparent:
+            traced.setdefault(publication.queue, []).append(publication.traceparent)
+    stack = ExitStack()
+    for queue, traceparents in traced.items():
+        stack.enter_context(tracing.send(queue, traceparents))
+    return stack

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from layeron_job.ids import encode
@@ -57,15 +57,10 @@ async def reconcile_once(system: System, *, starting: bool = False) -> None:
     )
     if spared:
         log.warning("the database was away: %d worker sessions have one lease more", spared)
-    for step in (
-        end_lost_once,
-        end_overrunning_once,
-        end_ignored_cancels_once,
-        end_past_start_by_once,
-        release_resumed_once,
-    ):
+    for kind, step in _STEPS.items():
         try:
-            await step(system)
+            if repaired := await step(system):
+                system.telemetry.metrics.repairs.add(repaired, kind)
         except DatabaseAway:
             raise
         except Exception:
@@ -176,6 +171,15 @@ async def release_resumed_once(system: System) -> int:
     )
 
 
+_STEPS: Final[Mapping[str, Callable[[System], Awaitable[int]]]] = {
+    "lost": end_lost_once,
+    "overrunning": end_overrunning_once,
+    "ignored_cancel": end_ignored_cancels_once,
+    "past_start_by": end_past_start_by_once,
+    "resumed": release_resumed_once,
+}
+
+
 async def repair_stream_once(system: System, broker: Broker) -> bool:
     """Make the stream and the consumers that are missing; True if the stream was.
 
@@ -226,6 +230,7 @@ class Audit:
         self._rests_until = ended + _AUDIT_RESTS * (ended - began)
         if repaired:
             log.warning("%d overdue runs had no delivery and were rung", repaired)
+            system.telemetry.metrics.repairs.add(repaired, "missing_delivery")
         return repaired
 
     async def _audit_slice(self, system: System, broker: Broker) -> tuple[int, Cursor | None]:

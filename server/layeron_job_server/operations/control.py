@@ -17,6 +17,7 @@ from layeron_job_server.store.attempts import Change, Ending
 from layeron_job_server.store.database import Connection, clock
 from layeron_job_server.store.runs import Made, NewRun, Taken
 
+from . import telling
 from .enqueue import EnqueueWriter
 from .fingerprint import fingerprint
 from .queries import read_run
@@ -61,19 +62,24 @@ async def cancel_run(system: System, writer: CancelWriter, ask: CancelAsk) -> qu
 
 async def _cancel(system: System, asks: Sequence[CancelAsk]) -> list[JobError | None]:
     """What each cancel is answered; None is success."""
-    answers, told = await system.database.write(lambda c: _cancel_in(c, asks))
+    changes: list[Change] = []
+    answers, told = await system.database.write(lambda c: _cancel_in(c, asks, changes))
     if told:
         system.hint_cancel()
     system.changed.set()
+    await telling.changed(system, changes)
     return [answers[ask.run_id] for ask in asks]
 
 
-async def _cancel_in(connection: Connection, asks: Sequence[CancelAsk]) -> tuple[dict[UUID, JobError | None], bool]:
+async def _cancel_in(
+    connection: Connection, asks: Sequence[CancelAsk], changes: list[Change]
+) -> tuple[dict[UUID, JobError | None], bool]:
+    """What each is answered, and whether a running run is to hear of it; `changes` are those that were saved."""
+    changes.clear()
     locked = await endings.lock(connection, [ask.run_id for ask in asks])
     namespaces = await queries.namespaces_of(connection, [ask.run_id for ask in asks])
     now = await clock(connection)
     answers: dict[UUID, JobError | None] = {}
-    changes: list[Change] = []
     told = False
     for ask in asks:
         namespace, ended = namespaces.get(ask.run_id, ("", None))
@@ -118,6 +124,8 @@ async def replay_run(system: System, writer: EnqueueWriter, ask: ReplayAsk) -> t
     if old.status not in TERMINAL:
         raise RunNotFinished(encode("run", ask.run_id), old.status)
     source = await system.database.read(lambda c: queries.source_of(c, ask.run_id))
+    if source is None:  # pruned since
+        raise RunNotFound(ask.namespace, encode("run", ask.run_id))
     payload = source.payload if ask.payload is None else ask.payload
     new = NewRun(
         run_id=ask.new_run_id or new_uuid7(),

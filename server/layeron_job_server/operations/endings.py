@@ -27,6 +27,7 @@ from layeron_job_server.store.attempts import Change, Ending, Fence, OpenRun, Su
 from layeron_job_server.store.database import Connection, clock
 from layeron_job_server.store.outbox import Ring
 
+from . import telling
 from .system import System
 
 
@@ -52,8 +53,10 @@ class Report:
 async def succeed(system: System, reports: Sequence[Success]) -> list[Verdict]:
     """Record successes. No two reports may name one run."""
 
+    ended: dict[UUID, int] = {}
+
     async def work(connection: Connection) -> dict[UUID, Verdict]:
-        ended = await endings.succeed(connection, reports)
+        ended.update(await endings.succeed(connection, reports))
         missed = [report.fence for report in reports if report.fence.run_id not in ended]
         before = await endings.ended_before(connection, missed) if missed else {}
         return dict.fromkeys(
@@ -64,16 +67,19 @@ async def succeed(system: System, reports: Sequence[Success]) -> list[Verdict]:
     recorded = await system.database.repeat(work)
     await failpoints.reach("finish.committed")
     system.changed.set()
+    await telling.succeeded(system, reports, ended)
     return [recorded.get(report.fence.run_id, Verdict.SUPERSEDED) for report in reports]
 
 
 async def end(system: System, reports: Sequence[Report]) -> list[Verdict]:
     """Record failures, timeouts, losses, interruptions and cancels. No two reports may name one run."""
 
+    changes: list[Change] = []
+
     async def work(connection: Connection) -> tuple[dict[UUID, Verdict], list[Ring]]:
         locked = await endings.lock(connection, [report.fence.run_id for report in reports])
         now = await clock(connection)
-        changes: list[Change] = []
+        changes.clear()
         missed: list[Report] = []
         for report in reports:
             before = locked.get(report.fence.run_id)
@@ -98,18 +104,20 @@ async def end(system: System, reports: Sequence[Report]) -> list[Verdict]:
     await failpoints.reach("finish.committed")
     system.ring(rings)
     system.changed.set()
+    await telling.changed(system, changes)
     return [verdicts[report.fence.run_id] for report in reports]
 
 
 async def end_unstarted(system: System, run_ids: Sequence[UUID]) -> set[UUID]:
     """Dead-letter those of these runs whose start deadline has passed while they waited; answer which."""
-    ended = await system.database.write(lambda c: end_unstarted_in(system, c, run_ids))
+    changes = await system.database.write(lambda c: end_unstarted_in(system, c, run_ids))
     system.changed.set()
-    return ended
+    await telling.changed(system, changes)
+    return {change.step.run.run_id for change in changes}
 
 
-async def end_unstarted_in(system: System, connection: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
-    """`end_unstarted`, in a transaction of the caller's."""
+async def end_unstarted_in(system: System, connection: Connection, run_ids: Sequence[UUID]) -> list[Change]:
+    """`end_unstarted`, in a transaction of the caller's, who is to tell of these changes after it."""
     locked = await endings.lock(connection, run_ids)
     now = await clock(connection)
     changes = []
@@ -120,7 +128,7 @@ async def end_unstarted_in(system: System, connection: Connection, run_ids: Sequ
             continue
         changes.append(Change(before, step, Ending()))
     await _save(system, connection, changes)
-    return {change.step.run.run_id for change in changes}
+    return changes
 
 
 async def _save(system: System, connection: Connection, changes: Sequence[Change]) -> list[Ring]:

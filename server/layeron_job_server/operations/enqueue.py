@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 import orjson
 
+from layeron_job import tracing
 from layeron_job.ids import encode, new_uuid7
 from layeron_job_server import failpoints
 from layeron_job_server.domain.errors import (
@@ -24,10 +26,12 @@ from layeron_job_server.domain.errors import (
 from layeron_job_server.domain.retry import RetryPolicy, to_json
 from layeron_job_server.store import queries, runs
 from layeron_job_server.store.database import DATA_ERRORS, Connection
+from layeron_job_server.store.outbox import Ring
 from layeron_job_server.store.queries import RunInfo
 from layeron_job_server.store.runs import Made, NewRun, Taken
 from layeron_job_server.store.tasks import Task
 
+from . import telling
 from .fingerprint import fingerprint
 from .system import System
 from .turns import in_turns
@@ -143,8 +147,7 @@ async def enqueue_batch(system: System, asks: Sequence[EnqueueAsk]) -> list[Enqu
         refusal = Unstorable("enqueue")
         raise (refusal if found is None else _at(f"items[{places[found]}]", refusal)) from None
     await failpoints.reach("enqueue.committed")
-    system.ring([one.made.ring for one in settled.values() if one.made])
-    system.changed.set()
+    await _tell(system, [(one.new, one.made) for one in settled.values() if one.made])
     return [
         settled[first] if place == first else replace(settled[first], made=None) for place, first in enumerate(firsts)
     ]
@@ -180,9 +183,30 @@ def resolve(ask: EnqueueAsk, task: Task) -> NewRun:
 async def _make(system: System, batch: Sequence[NewRun]) -> list[Made | Taken]:
     made = await system.database.write(lambda c: runs.make(c, batch, look_ahead=system.settings.look_ahead))
     await failpoints.reach("enqueue.committed")
-    system.ring([one.ring for one in made if isinstance(one, Made)])
-    system.changed.set()
+    await _tell(system, [(new, one) for new, one in zip(batch, made, strict=True) if isinstance(one, Made)])
     return made
+
+
+async def _tell(system: System, made: Sequence[tuple[NewRun, Made]]) -> None:
+    """Ring for what was made, and let everybody know."""
+    system.ring([_traced(new, answer.ring) for new, answer in made])
+    system.changed.set()
+    await telling.enqueued(system, made)
+
+
+def _traced(new: NewRun, ring: Ring) -> Ring:
+    """With the trace that it belongs to, if that is sampled. A replay is no part of the one whose context it took."""
+    if new.trace_context is None or new.origin == "replay":
+        return ring
+    traceparent = _sampled(new.trace_context)
+    return ring._replace(traceparent=traceparent) if traceparent else ring
+
+
+@lru_cache(maxsize=1024)  # all runs of a batch may have the same one
+def _sampled(trace_context: bytes) -> str:
+    """The traceparent of a trace context, made anew of what it says; "" if it is not sampled, or malformed."""
+    span = tracing.remote(orjson.loads(trace_context))
+    return "" if span is None or not span.trace_flags.sampled else tracing.traceparent_of(span)
 
 
 def _touches(new: NewRun) -> tuple[object, ...]:

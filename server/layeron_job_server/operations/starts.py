@@ -14,11 +14,11 @@ from uuid import UUID
 
 from layeron_job_server import failpoints
 from layeron_job_server.store import outbox, starts
-from layeron_job_server.store.attempts import Grant, Standing, StartAsk
+from layeron_job_server.store.attempts import Change, Grant, Standing, StartAsk
 from layeron_job_server.store.database import Connection
 from layeron_job_server.store.outbox import Ring
 
-from . import endings
+from . import endings, telling
 from .system import System
 
 _GRANT_TRIES = 3
@@ -60,12 +60,14 @@ async def start(system: System, asks: Sequence[StartAsk]) -> list[StartAnswer]:
             break
         settled = await system.database.write(partial(_settle, system, asks=left, last=last == 1))
         system.ring(settled.rings)
+        await telling.changed(system, settled.too_late)
         answers.update(settled.answers)
         left = [ask for ask in left if ask.run_id not in answers]
         if not left:
             break
     await failpoints.reach("start.committed")
     system.changed.set()
+    await telling.granted(system, [answer for answer in answers.values() if isinstance(answer, Grant)])
     return [answers[ask.run_id] for ask in asks]
 
 
@@ -73,6 +75,7 @@ async def start(system: System, asks: Sequence[StartAsk]) -> list[StartAnswer]:
 class _Settled:
     answers: dict[UUID, StartAnswer]
     rings: list[Ring]
+    too_late: list[Change]
 
 
 async def _settle(system: System, connection: Connection, *, asks: Sequence[StartAsk], last: bool) -> _Settled:
@@ -82,6 +85,7 @@ async def _settle(system: System, connection: Connection, *, asks: Sequence[Star
     held: list[tuple[UUID, int, bool]] = []
     again: list[StartAsk] = []
     too_late: list[UUID] = []
+    ended: list[Change] = []
     by_run = {ask.run_id: ask for ask in asks}
     for standing in await starts.standing(connection, asks):
         answer = _why_not(standing)
@@ -98,10 +102,10 @@ async def _settle(system: System, connection: Connection, *, asks: Sequence[Star
     if again:
         answers.update(await starts.granted_before(connection, again))
     if too_late:
-        await endings.end_unstarted_in(system, connection, too_late)
+        ended = await endings.end_unstarted_in(system, connection, too_late)
         answers.update(dict.fromkeys(too_late, Refusal.FINISHED))
     rings = await outbox.hold(connection, held, look_ahead=look_ahead) if held else []
-    return _Settled(answers, rings)
+    return _Settled(answers, rings, ended)
 
 
 def _why_not(standing: Standing) -> StartAnswer | None:

@@ -13,6 +13,7 @@ from layeron_job_server.settings import Settings
 from layeron_job_server.store import tasks
 from layeron_job_server.store.database import Database
 from layeron_job_server.store.outbox import Ring
+from layeron_job_server.telemetry import Telemetry
 
 _TASK_FRESH_SECONDS = 1.0
 
@@ -90,5 +91,6 @@ class System:
     hint_cancel: Callable[[], None]
     chance: Callable[[], float]
     server_id: UUID = field(default_factory=new_uuid7)
+    telemetry: Telemetry = field(default_factory=Telemetry.of_process)
     # Raised whenever a run of this process has changed; waiters look again.
     changed: asyncio.Event = field(default_factory=asyncio.Event)

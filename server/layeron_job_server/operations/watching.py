@@ -86,7 +86,7 @@ class Watching:
         seq = await self._seq_seen(namespace, run_id, token) if token else -1
         with self._waiting(_Waiter(run_id, seq)) as waiter:
             while True:
-                # Read before its transitions: if it was terminal then, they are all there.
+                # Read before its transitions: if it was terminal then, they are all there. It may end between the two.
                 run = await read_run(self._system, namespace, run_id, full=False)
                 found = await self._system.database.read(
                     partial(queries.transitions_after, run_id=run_id, seq=seq, limit=_WATCH_SLICE)
@@ -95,7 +95,7 @@ class Watching:
                     seq = waiter.seq = found[-1].seq
                 yield found, watch_tokens.of_run(namespace, run_id, seq)
                 if len(found) < _WATCH_SLICE:
-                    if run.status in TERMINAL:
+                    if run.status in TERMINAL or (found and found[-1].to_status in TERMINAL):
                         return
                     await waiter.wait(_SIGN_OF_LIFE_SECONDS)
 

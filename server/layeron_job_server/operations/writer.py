@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
@@ -82,6 +83,7 @@ class Writer(Generic[Item, Answer]):
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._stopping = False
+        self.observe: Callable[[str, int, float], None] = lambda *_: None  # name, items and seconds of each batch
 
     async def submit(self, items: Sequence[Item]) -> list[Answer | BaseException]:
         """Write the items; answer each with its answer or the error that concerns it alone.
@@ -123,7 +125,9 @@ class Writer(Generic[Item, Answer]):
                 await self._wake.wait()
                 continue
             batch = self._take()
+            began = time.perf_counter()
             answers = await self._write_batch([item for part in batch for item in part.items])
+            self.observe(self.name, len(answers), time.perf_counter() - began)
             done = 0
             for part in batch:
                 part.call.put(part.first, answers[done : done + len(part.items)])

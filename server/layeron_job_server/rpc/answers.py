@@ -14,6 +14,7 @@ from layeron_job_server.operations.endings import Verdict
 from layeron_job_server.operations.starts import Hold, Refusal
 from layeron_job_server.store.attempts import Fence, Grant
 
+from .convert import ORIGINS
 from .work_messages import MESSAGE_BYTES_MAX
 
 StartAnswer: TypeAlias = Grant | Refusal | Hold
@@ -121,6 +122,7 @@ def _fill(message: pb.Grant, grant: Grant, task: str) -> None:
     message.max_attempts = grant.max_attempts
     message.created_at.seconds = int(grant.created_at.timestamp())
     message.created_at.nanos = grant.created_at.microsecond * 1000
+    message.origin = ORIGINS[grant.origin]
     if grant.payload_encoding is not None:
         message.payload_encoding = grant.payload_encoding
     if grant.name is not None:

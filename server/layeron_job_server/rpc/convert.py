@@ -33,7 +33,7 @@ WINDOWS: Final[Mapping[Any, str]] = {
 _WINDOW_VALUES: Final[Mapping[str | None, Any]] = {name: value for value, name in WINDOWS.items()}
 _ATTEMPT_STATUSES: Final = _by_name(run_pb2.AttemptStatus, "ATTEMPT_STATUS_")
 _REASONS: Final = _by_name(run_pb2.TransitionReason, "TRANSITION_REASON_")
-_ORIGINS: Final = _by_name(run_pb2.RunOrigin, "RUN_ORIGIN_")
+ORIGINS: Final = _by_name(run_pb2.RunOrigin, "RUN_ORIGIN_")
 _HELD: Final[Mapping[str | None, Any]] = {
     "paused": run_pb2.HELD_REASON_TASK_PAUSED,
     "no_handler": run_pb2.HELD_REASON_NO_HANDLER,
@@ -57,7 +57,7 @@ def run(info: RunInfo, namespace: str, *, json_form: int) -> run_pb2.Run:
         idempotency_key=info.idempotency_key or "",
         idempotency_window=_WINDOW_VALUES.get(info.key_window, run_pb2.IDEMPOTENCY_WINDOW_UNSPECIFIED),
         held_reason=_HELD.get(info.held, run_pb2.HELD_REASON_UNSPECIFIED),
-        origin=_ORIGINS[info.origin],
+        origin=ORIGINS[info.origin],
         origin_id=encode("run", info.origin_id) if info.origin_id else "",
         replayed_by=encode("run", info.replayed_by) if info.replayed_by else "",
     )

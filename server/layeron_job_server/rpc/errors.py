@@ -101,6 +101,7 @@ def _cut(text: str, limit: int) -> str:
 
 def _bug(error: Exception) -> status_pb2.Status:
     error_id = secrets.token_hex(8)
+    # Its message may quote the request: the log's format tells of it kind, SQLSTATE and places only.
     log.error("error %s", error_id, exc_info=error)
     status = status_pb2.Status(code=code_pb2.INTERNAL, message=f"internal error {error_id}; the server's log has more")
     _attach(status, error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error_id}))

@@ -12,6 +12,7 @@ import grpc
 
 from layeron.job.v1 import job_service_pb2 as pb
 from layeron.job.v1 import run_pb2, task_pb2
+from layeron_job import tracing
 from layeron_job.ids import unix_ms_of
 from layeron_job_server.domain import names
 from layeron_job_server.operations import payloads
@@ -59,9 +60,9 @@ class Door:
 
     @classmethod
     def of(cls, settings: Settings, context: grpc.aio.ServicerContext[Any, Any]) -> Door:
-        """The door of one call: its trace context comes from its metadata."""
+        """The door of one call: its trace context is that of its span, or comes from its metadata."""
         metadata = context.invocation_metadata() or ()
-        traces = {key: str(value) for key, value in metadata if key in _TRACE_KEYS}
+        traces = {**{key: str(value) for key, value in metadata if key in _TRACE_KEYS}, **tracing.current()}
         # What came by the way is left out when it is too long: the caller may not even know of it.
         return cls(settings, datetime.now(UTC), traces if _size(traces) <= _TRACE_BYTES_MAX else {})
 

@@ -29,20 +29,20 @@ from layeron_job_server.store.database import clock
 
 from .interceptors.admission import AdmissionInterceptor
 from .interceptors.errors import ErrorInterceptor
+from .interceptors.telemetry import TelemetryInterceptor
 from .job_service import JobServicer
 from .task_service import TaskServicer
 from .worker_service import WorkerServicer
 
 log = logging.getLogger(__name__)
 
-SERVICES: Final = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (job_service_pb2, "JobService"),
-        (task_service_pb2, "TaskService"),
-        (worker_service_pb2, "WorkerService"),
-    )
+_DESCRIPTORS: Final = (
+    job_service_pb2.DESCRIPTOR.services_by_name["JobService"],
+    task_service_pb2.DESCRIPTOR.services_by_name["TaskService"],
+    worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"],
 )
+SERVICES: Final = tuple(service.full_name for service in _DESCRIPTORS)
+_METHODS: Final = [f"{service.full_name}/{method.name}" for service in _DESCRIPTORS for method in service.methods]
 _NEED_THE_DATABASE: Final = SERVICES[:2]
 _HEALTH_SECONDS: Final = 2.0
 _REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
@@ -71,7 +71,11 @@ class GrpcServer:
         self._workers = workers
         self._health = health.aio.HealthServicer()
         self._health_keeper: asyncio.Task[None] | None = None
-        interceptors = [AdmissionInterceptor(system.settings), ErrorInterceptor()]
+        interceptors = [
+            TelemetryInterceptor(system.telemetry, _METHODS),
+            AdmissionInterceptor(system.settings),
+            ErrorInterceptor(),
+        ]
         # Unless it is to be shared, a port that is taken is an error.
         options = [*_OPTIONS, ("grpc.so_reuseport", int(system.settings.share_port))]
         self._server = grpc.aio.server(interceptors=interceptors, options=options)

@@ -270,8 +270,9 @@ class _Stream:
             finishes, self._session_id, self._build, result_bytes_max=self._system.settings.result_bytes_max
         )
         self._answers.add_finishes((start_id, Verdict.SUPERSEDED) for start_id in reports.malformed_ids)
-        await self._record(reports.success_ids, self._attempts.succeed, reports.successes)
-        await self._record(reports.ending_ids, self._attempts.end, reports.endings)
+        with self._system.telemetry.tracing.finish([finish.traceparent for finish in finishes if finish.traceparent]):
+            await self._record(reports.success_ids, self._attempts.succeed, reports.successes)
+            await self._record(reports.ending_ids, self._attempts.end, reports.endings)
 
     async def _record(self, start_ids: Sequence[int], writer: Writer[Item, Verdict], reports: Sequence[Item]) -> None:
         """Without verdicts there are no answers: the worker reports again."""

@@ -39,6 +39,8 @@ class Grant(NamedTuple):
     name: str | None
     created_at: datetime
     retry: bytes
+    origin: str
+    waited_seconds: float  # from when it was due until it was granted
 
     @property
     def max_attempts(self) -> int:

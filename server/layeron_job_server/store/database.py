@@ -47,6 +47,13 @@ CONFLICT_ERRORS = (asyncpg.TransactionRollbackError,)
 # This very data cannot be written: SQLSTATE classes 22 and 23.
 DATA_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
+# A plan that was kept from when a table was empty reads all of it when it is full: each batch is planned anew.
+_SESSION: Final = {
+    "application_name": "layeron-job",
+    "timezone": "UTC",
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",
+}
 _CONNECT_SECONDS: Final = 4.0
 _POOL_SECONDS: Final = 5.0
 _POOL_RETRY_AFTER: Final = timedelta(seconds=1)
@@ -92,6 +99,14 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
 
+    @property
+    def connections(self) -> tuple[int, int, int]:
+        """How many connections are in use, how many are idle, and how many there may be."""
+        if self._pool is None:
+            return 0, 0, self._pool_size
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle, self._pool_size
+
     async def close(self) -> None:
         """Let what is under way end, and close every connection."""
         if self._under_way:
@@ -134,7 +149,7 @@ class Database:
                 max_size=self._pool_size,
                 timeout=_CONNECT_SECONDS,
                 command_timeout=self._command_timeout,
-                server_settings={"application_name": "layeron-job", "timezone": "UTC", "jit": "off"},
+                server_settings=_SESSION,
                 init=_pass_json_through,
                 reset=_leave,
             )

@@ -45,22 +45,22 @@ with reported as (
   delete from idempotency_keys k using ended e join runs r on r.run_id = e.run_id
   where e.releases_key and k.task_id = r.task_id and k.key = r.idempotency_key and k.run_id = e.run_id
 )
-select run_id, cancel_requested_at is not null from ended
+select run_id, task_id, cancel_requested_at is not null from ended
 """  # noqa: S608 (constants of the domain)
 
 
-async def succeed(connection: Connection, reports: Sequence[Success]) -> set[UUID]:
-    """End the runs whose open attempt the report names; answer which. No two reports name one run."""
+async def succeed(connection: Connection, reports: Sequence[Success]) -> dict[UUID, int]:
+    """End the runs whose open attempt the report names; answer their tasks by run. No two reports name one run."""
     ordered = sorted(reports, key=lambda report: report.fence.run_id.int)
     rows = await connection.fetch(
         _SUCCEED,
         *zip(*[report.fence for report in ordered], strict=True),
         *zip(*[report[1:] for report in ordered], strict=True),
     )
-    canceled = [row[0] for row in rows if row[1]]
+    canceled = [row[0] for row in rows if row[2]]
     if canceled:  # in a statement of its own, which sees a request that was made while the first waited for its run
         await connection.execute("delete from cancel_requests where run_id = any($1)", canceled)
-    return {row[0] for row in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 _ENDED_BEFORE = """

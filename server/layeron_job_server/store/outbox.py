@@ -20,6 +20,7 @@ class Ring(NamedTuple):
     attempt: int
     deliver_at: datetime
     generation: int = 0  # grows each time the run is held: a ring of before does not stand for what is owed now
+    traceparent: str = ""  # of the sampled trace it is part of, where that is at hand: it is not kept in the outbox
 
 
 # Also for a run whose row is still there: its time is the newer one.

@@ -290,12 +290,11 @@ class Source:
         return tuple(orjson.loads(self.labels).items()) if self.labels else ()
 
 
-async def source_of(connection: Connection, run_id: UUID) -> Source:
-    """What a replay of this run takes over. The run exists: terminal runs are deleted by the pruner alone."""
+async def source_of(connection: Connection, run_id: UUID) -> Source | None:
+    """What a replay of this run takes over; None if it is gone."""
     row = await connection.fetchrow(
         "select namespace_id, task_id, queue_id, priority, name, payload, payload_encoding, retry, timeout_ms, labels, "
         "trace_context from runs where run_id = $1",
         run_id,
     )
-    assert row is not None
-    return Source(*row)
+    return None if row is None else Source(*row)

@@ -14,7 +14,8 @@ from .attempts import Grant, Standing, StartAsk, quoted
 from .database import Connection
 
 _GRANT_COLUMNS = """r.run_id, {o}.attempt, {o}.counted, r.task_id, r.payload, r.timeout_ms, r.labels, r.trace_context,
-  r.payload_encoding, r.name, r.created_at, r.retry"""
+  r.payload_encoding, r.name, r.created_at, r.retry, r.origin,
+  extract(epoch from {o}.granted_at - {o}.due_at)::float8"""
 
 # A session is good while its epoch is the asked one, it has not ended and its lease runs; it stays so until the commit.
 # Guards are written `(…) is true`, which no index serves: with statistics older than the backlog the planner would
@@ -38,7 +39,7 @@ with session as (
     o.status in ({quoted(sources(Granted))}) and o.due_at <= now() and o.task_id = any(session.task_ids)
     and (o.start_by is null or o.first_started_at is not null or o.start_by > now())
   ) is true
-  returning o.run_id, o.task_id, o.attempt, o.counted, o.seq, o.session_id
+  returning o.run_id, o.task_id, o.attempt, o.counted, o.seq, o.session_id, o.granted_at, o.due_at
 ), recorded as (
   insert into transitions (run_id, seq, task_id, to_status, attempt, reason, session_id)
   select run_id, seq, task_id, 'running', attempt, 'STARTED', session_id from granted

@@ -195,7 +195,9 @@ class EnqueueRequest(_message.Message):
 
     @_builtins.property
     def trace_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata."""
+        """W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+        call, if it makes one, or else taken from the call's metadata.
+        """
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from layeron.job.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -622,6 +623,7 @@ class Grant(_message.Message):
     COUNTED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     attempt: _builtins.int
@@ -640,6 +642,8 @@ class Grant(_message.Message):
     """How many attempts the policy has counted before this one."""
     max_attempts: _builtins.int
     """The attempts the policy allows."""
+    origin: _run_pb2.RunOrigin.ValueType
+    """How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The run's labels."""
@@ -667,10 +671,11 @@ class Grant(_message.Message):
         counted_attempts: _builtins.int = ...,
         max_attempts: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        origin: _run_pb2.RunOrigin.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "counted_attempts", b"counted_attempts", "created_at", b"created_at", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "payload_encoding", b"payload_encoding", "payload_json", b"payload_json", "run_id", b"run_id", "task", b"task", "timeout_ms", b"timeout_ms", "trace_context", b"trace_context"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "counted_attempts", b"counted_attempts", "created_at", b"created_at", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "origin", b"origin", "payload_encoding", b"payload_encoding", "payload_json", b"payload_json", "run_id", b"run_id", "task", b"task", "timeout_ms", b"timeout_ms", "trace_context", b"trace_context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -766,6 +771,7 @@ class Finish(_message.Message):
     CANCELED_FIELD_NUMBER: _builtins.int
     INTERRUPTED_FIELD_NUMBER: _builtins.int
     LOG_TAIL_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     start_id: _builtins.int
     """The start that was granted; names this finish in its answer."""
     run_id: _builtins.str
@@ -778,6 +784,8 @@ class Finish(_message.Message):
     """The handler returned: its result as UTF-8 JSON text; empty means null."""
     log_tail: _builtins.str
     """The last lines the handler logged, at most 32 KiB."""
+    traceparent: _builtins.str
+    """W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace."""
     @_builtins.property
     def failure(self) -> Global___Failure:
         """The handler raised."""
@@ -807,10 +815,11 @@ class Finish(_message.Message):
         canceled: Global___Failure | None = ...,
         interrupted: Global___Failure | None = ...,
         log_tail: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["canceled", b"canceled", "failure", b"failure", "interrupted", b"interrupted", "outcome", b"outcome", "result_json", b"result_json", "timed_out", b"timed_out"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "canceled", b"canceled", "failure", b"failure", "interrupted", b"interrupted", "log_tail", b"log_tail", "outcome", b"outcome", "ran_ms", b"ran_ms", "result_json", b"result_json", "run_id", b"run_id", "start_id", b"start_id", "timed_out", b"timed_out"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "canceled", b"canceled", "failure", b"failure", "interrupted", b"interrupted", "log_tail", b"log_tail", "outcome", b"outcome", "ran_ms", b"ran_ms", "result_json", b"result_json", "run_id", b"run_id", "start_id", b"start_id", "timed_out", b"timed_out", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result_json", "failure", "timed_out", "canceled", "interrupted"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

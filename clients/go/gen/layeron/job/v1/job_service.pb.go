@@ -169,7 +169,8 @@ type EnqueueRequest struct {
 	Priority Priority `protobuf:"varint,16,opt,name=priority,proto3,enum=layeron.job.v1.Priority" json:"priority,omitempty"`
 	// A name for people, at most 255 characters.
 	Name string `protobuf:"bytes,17,opt,name=name,proto3" json:"name,omitempty"`
-	// W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+	// W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+	// call, if it makes one, or else taken from the call's metadata.
 	TraceContext map[string]string `protobuf:"bytes,18,rep,name=trace_context,json=traceContext,proto3" json:"trace_context,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The form of payload in the answer.
 	JsonForm      JsonForm `protobuf:"varint,19,opt,name=json_form,json=jsonForm,proto3,enum=layeron.job.v1.JsonForm" json:"json_form,omitempty"`

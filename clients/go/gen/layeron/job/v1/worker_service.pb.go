@@ -1149,7 +1149,9 @@ type Grant struct {
 	// The attempts the policy allows.
 	MaxAttempts int32 `protobuf:"varint,11,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
 	// When the run was enqueued.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+	Origin        RunOrigin `protobuf:"varint,13,opt,name=origin,proto3,enum=layeron.job.v1.RunOrigin" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1266,6 +1268,13 @@ func (x *Grant) GetCreatedAt() *timestamppb.Timestamp {
 		return x.CreatedAt
 	}
 	return nil
+}
+
+func (x *Grant) GetOrigin() RunOrigin {
+	if x != nil {
+		return x.Origin
+	}
+	return RunOrigin_RUN_ORIGIN_UNSPECIFIED
 }
 
 // Refusal says why there is nothing to run.
@@ -1446,7 +1455,9 @@ type Finish struct {
 	//	*Finish_Interrupted
 	Outcome isFinish_Outcome `protobuf_oneof:"outcome"`
 	// The last lines the handler logged, at most 32 KiB.
-	LogTail       string `protobuf:"bytes,10,opt,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
+	LogTail string `protobuf:"bytes,10,opt,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
+	// W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+	Traceparent   string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1564,6 +1575,13 @@ func (x *Finish) GetInterrupted() *Failure {
 func (x *Finish) GetLogTail() string {
 	if x != nil {
 		return x.LogTail
+	}
+	return ""
+}
+
+func (x *Finish) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -2051,7 +2069,7 @@ var File_layeron_job_v1_worker_service_proto protoreflect.FileDescriptor
 
 const file_layeron_job_v1_worker_service_proto_rawDesc = "" +
 	"\n" +
-	"#layeron/job/v1/worker_service.proto\x12\x0elayeron.job.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x02\n" +
+	"#layeron/job/v1/worker_service.proto\x12\x0elayeron.job.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18layeron/job/v1/run.proto\"\xe9\x02\n" +
 	"\vWorkRequest\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.layeron.job.v1.HelloR\x05hello\x12-\n" +
 	"\x06starts\x18\x02 \x03(\v2\x15.layeron.job.v1.StartR\x06starts\x12+\n" +
@@ -2124,7 +2142,7 @@ const file_layeron_job_v1_worker_service_proto_rawDesc = "" +
 	"\x05grant\x18\x02 \x01(\v2\x15.layeron.job.v1.GrantH\x00R\x05grant\x123\n" +
 	"\arefusal\x18\x03 \x01(\v2\x17.layeron.job.v1.RefusalH\x00R\arefusal\x12*\n" +
 	"\x04held\x18\x04 \x01(\v2\x14.layeron.job.v1.HeldH\x00R\x04heldB\b\n" +
-	"\x06answer\"\xdb\x04\n" +
+	"\x06answer\"\x8e\x05\n" +
 	"\x05Grant\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x12\n" +
@@ -2140,7 +2158,8 @@ const file_layeron_job_v1_worker_service_proto_rawDesc = "" +
 	" \x01(\x05R\x0fcountedAttempts\x12!\n" +
 	"\fmax_attempts\x18\v \x01(\x05R\vmaxAttempts\x129\n" +
 	"\n" +
-	"created_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x1a9\n" +
+	"created_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x121\n" +
+	"\x06origin\x18\r \x01(\x0e2\x19.layeron.job.v1.RunOriginR\x06origin\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a?\n" +
@@ -2155,7 +2174,7 @@ const file_layeron_job_v1_worker_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1d\n" +
 	"\n" +
-	"running_ms\x18\x03 \x01(\x03R\trunningMs\"\x95\x03\n" +
+	"running_ms\x18\x03 \x01(\x03R\trunningMs\"\xb7\x03\n" +
 	"\x06Finish\x12\x19\n" +
 	"\bstart_id\x18\x01 \x01(\x03R\astartId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x18\n" +
@@ -2168,7 +2187,8 @@ const file_layeron_job_v1_worker_service_proto_rawDesc = "" +
 	"\bcanceled\x18\b \x01(\v2\x17.layeron.job.v1.FailureH\x00R\bcanceled\x12;\n" +
 	"\vinterrupted\x18\t \x01(\v2\x17.layeron.job.v1.FailureH\x00R\vinterrupted\x12\x19\n" +
 	"\blog_tail\x18\n" +
-	" \x01(\tR\alogTailB\t\n" +
+	" \x01(\tR\alogTail\x12 \n" +
+	"\vtraceparent\x18\v \x01(\tR\vtraceparentB\t\n" +
 	"\aoutcome\"\xd0\x01\n" +
 	"\aFailure\x12\x1d\n" +
 	"\n" +
@@ -2265,6 +2285,7 @@ var file_layeron_job_v1_worker_service_proto_goTypes = []any{
 	nil,                           // 26: layeron.job.v1.Grant.LabelsEntry
 	nil,                           // 27: layeron.job.v1.Grant.TraceContextEntry
 	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(RunOrigin)(0),                // 29: layeron.job.v1.RunOrigin
 }
 var file_layeron_job_v1_worker_service_proto_depIdxs = []int32{
 	6,  // 0: layeron.job.v1.WorkRequest.hello:type_name -> layeron.job.v1.Hello
@@ -2290,21 +2311,22 @@ var file_layeron_job_v1_worker_service_proto_depIdxs = []int32{
 	26, // 20: layeron.job.v1.Grant.labels:type_name -> layeron.job.v1.Grant.LabelsEntry
 	27, // 21: layeron.job.v1.Grant.trace_context:type_name -> layeron.job.v1.Grant.TraceContextEntry
 	28, // 22: layeron.job.v1.Grant.created_at:type_name -> google.protobuf.Timestamp
-	0,  // 23: layeron.job.v1.Refusal.reason:type_name -> layeron.job.v1.RefusalReason
-	1,  // 24: layeron.job.v1.Held.reason:type_name -> layeron.job.v1.HoldReason
-	18, // 25: layeron.job.v1.Finish.failure:type_name -> layeron.job.v1.Failure
-	18, // 26: layeron.job.v1.Finish.timed_out:type_name -> layeron.job.v1.Failure
-	18, // 27: layeron.job.v1.Finish.canceled:type_name -> layeron.job.v1.Failure
-	18, // 28: layeron.job.v1.Finish.interrupted:type_name -> layeron.job.v1.Failure
-	2,  // 29: layeron.job.v1.FinishAnswer.verdict:type_name -> layeron.job.v1.FinishVerdict
-	3,  // 30: layeron.job.v1.HeartbeatAnswer.verdict:type_name -> layeron.job.v1.HeartbeatVerdict
-	4,  // 31: layeron.job.v1.WorkerService.Work:input_type -> layeron.job.v1.WorkRequest
-	5,  // 32: layeron.job.v1.WorkerService.Work:output_type -> layeron.job.v1.WorkResponse
-	32, // [32:33] is the sub-list for method output_type
-	31, // [31:32] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	29, // 23: layeron.job.v1.Grant.origin:type_name -> layeron.job.v1.RunOrigin
+	0,  // 24: layeron.job.v1.Refusal.reason:type_name -> layeron.job.v1.RefusalReason
+	1,  // 25: layeron.job.v1.Held.reason:type_name -> layeron.job.v1.HoldReason
+	18, // 26: layeron.job.v1.Finish.failure:type_name -> layeron.job.v1.Failure
+	18, // 27: layeron.job.v1.Finish.timed_out:type_name -> layeron.job.v1.Failure
+	18, // 28: layeron.job.v1.Finish.canceled:type_name -> layeron.job.v1.Failure
+	18, // 29: layeron.job.v1.Finish.interrupted:type_name -> layeron.job.v1.Failure
+	2,  // 30: layeron.job.v1.FinishAnswer.verdict:type_name -> layeron.job.v1.FinishVerdict
+	3,  // 31: layeron.job.v1.HeartbeatAnswer.verdict:type_name -> layeron.job.v1.HeartbeatVerdict
+	4,  // 32: layeron.job.v1.WorkerService.Work:input_type -> layeron.job.v1.WorkRequest
+	5,  // 33: layeron.job.v1.WorkerService.Work:output_type -> layeron.job.v1.WorkResponse
+	33, // [33:34] is the sub-list for method output_type
+	32, // [32:33] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_layeron_job_v1_worker_service_proto_init() }
@@ -2312,6 +2334,7 @@ func file_layeron_job_v1_worker_service_proto_init() {
 	if File_layeron_job_v1_worker_service_proto != nil {
 		return
 	}
+	file_layeron_job_v1_run_proto_init()
 	file_layeron_job_v1_worker_service_proto_msgTypes[8].OneofWrappers = []any{
 		(*StartAnswer_Grant)(nil),
 		(*StartAnswer_Refusal)(nil),

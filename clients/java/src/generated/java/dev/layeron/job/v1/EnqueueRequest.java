@@ -815,7 +815,8 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -836,7 +837,8 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -847,7 +849,8 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -865,7 +868,8 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -3826,7 +3830,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+     * call, if it makes one, or else taken from the call's metadata.
      * </pre>
      *
      * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -3847,7 +3852,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+     * call, if it makes one, or else taken from the call's metadata.
      * </pre>
      *
      * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -3858,7 +3864,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+     * call, if it makes one, or else taken from the call's metadata.
      * </pre>
      *
      * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -3876,7 +3883,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+     * call, if it makes one, or else taken from the call's metadata.
      * </pre>
      *
      * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -3900,7 +3908,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+     * call, if it makes one, or else taken from the call's metadata.
      * </pre>
      *
      * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -3923,7 +3932,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+     * call, if it makes one, or else taken from the call's metadata.
      * </pre>
      *
      * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -3940,7 +3950,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+     * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+     * call, if it makes one, or else taken from the call's metadata.
      * </pre>
      *
      * <code>map&lt;string, string&gt; trace_context = 18;</code>

@@ -428,7 +428,8 @@ java.lang.String defaultValue);
 
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -436,7 +437,8 @@ java.lang.String defaultValue);
   int getTraceContextCount();
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -451,7 +453,8 @@ java.lang.String defaultValue);
   getTraceContext();
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -460,7 +463,8 @@ java.lang.String defaultValue);
   getTraceContextMap();
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>
@@ -472,7 +476,8 @@ java.lang.String getTraceContextOrDefault(
 java.lang.String defaultValue);
   /**
    * <pre>
-   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: taken from the call's metadata.
+   * W3C trace context (traceparent, tracestate, baggage), at most 4 KiB. Unset: that of the server's own span of the
+   * call, if it makes one, or else taken from the call's metadata.
    * </pre>
    *
    * <code>map&lt;string, string&gt; trace_context = 18;</code>

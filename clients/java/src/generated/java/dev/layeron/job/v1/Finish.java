@@ -34,6 +34,7 @@ private static final long serialVersionUID = 0L;
   private Finish() {
     runId_ = "";
     logTail_ = "";
+    traceparent_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -437,6 +438,53 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int TRACEPARENT_FIELD_NUMBER = 11;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object traceparent_ = "";
+  /**
+   * <pre>
+   * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+   * </pre>
+   *
+   * <code>string traceparent = 11;</code>
+   * @return The traceparent.
+   */
+  @java.lang.Override
+  public java.lang.String getTraceparent() {
+    java.lang.Object ref = traceparent_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      traceparent_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+   * </pre>
+   *
+   * <code>string traceparent = 11;</code>
+   * @return The bytes for traceparent.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getTraceparentBytes() {
+    java.lang.Object ref = traceparent_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      traceparent_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -481,6 +529,9 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logTail_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 10, logTail_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(traceparent_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 11, traceparent_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -530,6 +581,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(logTail_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(10, logTail_);
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(traceparent_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(11, traceparent_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -555,6 +609,8 @@ private static final long serialVersionUID = 0L;
         != other.getRanMs()) return false;
     if (!getLogTail()
         .equals(other.getLogTail())) return false;
+    if (!getTraceparent()
+        .equals(other.getTraceparent())) return false;
     if (!getOutcomeCase().equals(other.getOutcomeCase())) return false;
     switch (outcomeCase_) {
       case 5:
@@ -603,6 +659,8 @@ private static final long serialVersionUID = 0L;
         getRanMs());
     hash = (37 * hash) + LOG_TAIL_FIELD_NUMBER;
     hash = (53 * hash) + getLogTail().hashCode();
+    hash = (37 * hash) + TRACEPARENT_FIELD_NUMBER;
+    hash = (53 * hash) + getTraceparent().hashCode();
     switch (outcomeCase_) {
       case 5:
         hash = (37 * hash) + RESULT_JSON_FIELD_NUMBER;
@@ -779,6 +837,7 @@ private static final long serialVersionUID = 0L;
         interruptedBuilder_.clear();
       }
       logTail_ = "";
+      traceparent_ = "";
       outcomeCase_ = 0;
       outcome_ = null;
       return this;
@@ -829,6 +888,9 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000200) != 0)) {
         result.logTail_ = logTail_;
+      }
+      if (((from_bitField0_ & 0x00000400) != 0)) {
+        result.traceparent_ = traceparent_;
       }
     }
 
@@ -882,6 +944,11 @@ private static final long serialVersionUID = 0L;
       if (!other.getLogTail().isEmpty()) {
         logTail_ = other.logTail_;
         bitField0_ |= 0x00000200;
+        onChanged();
+      }
+      if (!other.getTraceparent().isEmpty()) {
+        traceparent_ = other.traceparent_;
+        bitField0_ |= 0x00000400;
         onChanged();
       }
       switch (other.getOutcomeCase()) {
@@ -993,6 +1060,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000200;
               break;
             } // case 82
+            case 90: {
+              traceparent_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000400;
+              break;
+            } // case 90
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2107,6 +2179,98 @@ private static final long serialVersionUID = 0L;
       checkByteStringIsUtf8(value);
       logTail_ = value;
       bitField0_ |= 0x00000200;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object traceparent_ = "";
+    /**
+     * <pre>
+     * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+     * </pre>
+     *
+     * <code>string traceparent = 11;</code>
+     * @return The traceparent.
+     */
+    public java.lang.String getTraceparent() {
+      java.lang.Object ref = traceparent_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        traceparent_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+     * </pre>
+     *
+     * <code>string traceparent = 11;</code>
+     * @return The bytes for traceparent.
+     */
+    public com.google.protobuf.ByteString
+        getTraceparentBytes() {
+      java.lang.Object ref = traceparent_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        traceparent_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+     * </pre>
+     *
+     * <code>string traceparent = 11;</code>
+     * @param value The traceparent to set.
+     * @return This builder for chaining.
+     */
+    public Builder setTraceparent(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      traceparent_ = value;
+      bitField0_ |= 0x00000400;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+     * </pre>
+     *
+     * <code>string traceparent = 11;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearTraceparent() {
+      traceparent_ = getDefaultInstance().getTraceparent();
+      bitField0_ = (bitField0_ & ~0x00000400);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+     * </pre>
+     *
+     * <code>string traceparent = 11;</code>
+     * @param value The bytes for traceparent to set.
+     * @return This builder for chaining.
+     */
+    public Builder setTraceparentBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      traceparent_ = value;
+      bitField0_ |= 0x00000400;
       onChanged();
       return this;
     }

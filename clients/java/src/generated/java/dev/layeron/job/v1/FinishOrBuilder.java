@@ -207,5 +207,25 @@ public interface FinishOrBuilder extends
   com.google.protobuf.ByteString
       getLogTailBytes();
 
+  /**
+   * <pre>
+   * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+   * </pre>
+   *
+   * <code>string traceparent = 11;</code>
+   * @return The traceparent.
+   */
+  java.lang.String getTraceparent();
+  /**
+   * <pre>
+   * W3C traceparent of the attempt's span, if it is sampled: recording the finish becomes a part of that trace.
+   * </pre>
+   *
+   * <code>string traceparent = 11;</code>
+   * @return The bytes for traceparent.
+   */
+  com.google.protobuf.ByteString
+      getTraceparentBytes();
+
   dev.layeron.job.v1.Finish.OutcomeCase getOutcomeCase();
 }

@@ -37,6 +37,7 @@ private static final long serialVersionUID = 0L;
     payloadJson_ = com.google.protobuf.ByteString.EMPTY;
     payloadEncoding_ = "";
     name_ = "";
+    origin_ = 0;
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -558,6 +559,32 @@ java.lang.String defaultValue) {
     return createdAt_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : createdAt_;
   }
 
+  public static final int ORIGIN_FIELD_NUMBER = 13;
+  private int origin_ = 0;
+  /**
+   * <pre>
+   * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+   * </pre>
+   *
+   * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+   * @return The enum numeric value on the wire for origin.
+   */
+  @java.lang.Override public int getOriginValue() {
+    return origin_;
+  }
+  /**
+   * <pre>
+   * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+   * </pre>
+   *
+   * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+   * @return The origin.
+   */
+  @java.lang.Override public dev.layeron.job.v1.RunOrigin getOrigin() {
+    dev.layeron.job.v1.RunOrigin result = dev.layeron.job.v1.RunOrigin.forNumber(origin_);
+    return result == null ? dev.layeron.job.v1.RunOrigin.UNRECOGNIZED : result;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -613,6 +640,9 @@ java.lang.String defaultValue) {
     }
     if (((bitField0_ & 0x00000001) != 0)) {
       output.writeMessage(12, getCreatedAt());
+    }
+    if (origin_ != dev.layeron.job.v1.RunOrigin.RUN_ORIGIN_UNSPECIFIED.getNumber()) {
+      output.writeEnum(13, origin_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -679,6 +709,10 @@ java.lang.String defaultValue) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(12, getCreatedAt());
     }
+    if (origin_ != dev.layeron.job.v1.RunOrigin.RUN_ORIGIN_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(13, origin_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -721,6 +755,7 @@ java.lang.String defaultValue) {
       if (!getCreatedAt()
           .equals(other.getCreatedAt())) return false;
     }
+    if (origin_ != other.origin_) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -763,6 +798,8 @@ java.lang.String defaultValue) {
       hash = (37 * hash) + CREATED_AT_FIELD_NUMBER;
       hash = (53 * hash) + getCreatedAt().hashCode();
     }
+    hash = (37 * hash) + ORIGIN_FIELD_NUMBER;
+    hash = (53 * hash) + origin_;
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -946,6 +983,7 @@ java.lang.String defaultValue) {
         createdAtBuilder_.dispose();
         createdAtBuilder_ = null;
       }
+      origin_ = 0;
       return this;
     }
 
@@ -1021,6 +1059,9 @@ java.lang.String defaultValue) {
             : createdAtBuilder_.build();
         to_bitField0_ |= 0x00000001;
       }
+      if (((from_bitField0_ & 0x00001000) != 0)) {
+        result.origin_ = origin_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -1079,6 +1120,9 @@ java.lang.String defaultValue) {
       }
       if (other.hasCreatedAt()) {
         mergeCreatedAt(other.getCreatedAt());
+      }
+      if (other.origin_ != 0) {
+        setOriginValue(other.getOriginValue());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1176,6 +1220,11 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00000800;
               break;
             } // case 98
+            case 104: {
+              origin_ = input.readEnum();
+              bitField0_ |= 0x00001000;
+              break;
+            } // case 104
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2246,6 +2295,77 @@ java.lang.String defaultValue) {
         createdAt_ = null;
       }
       return createdAtBuilder_;
+    }
+
+    private int origin_ = 0;
+    /**
+     * <pre>
+     * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+     * </pre>
+     *
+     * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+     * @return The enum numeric value on the wire for origin.
+     */
+    @java.lang.Override public int getOriginValue() {
+      return origin_;
+    }
+    /**
+     * <pre>
+     * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+     * </pre>
+     *
+     * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+     * @param value The enum numeric value on the wire for origin to set.
+     * @return This builder for chaining.
+     */
+    public Builder setOriginValue(int value) {
+      origin_ = value;
+      bitField0_ |= 0x00001000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+     * </pre>
+     *
+     * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+     * @return The origin.
+     */
+    @java.lang.Override
+    public dev.layeron.job.v1.RunOrigin getOrigin() {
+      dev.layeron.job.v1.RunOrigin result = dev.layeron.job.v1.RunOrigin.forNumber(origin_);
+      return result == null ? dev.layeron.job.v1.RunOrigin.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+     * </pre>
+     *
+     * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+     * @param value The origin to set.
+     * @return This builder for chaining.
+     */
+    public Builder setOrigin(dev.layeron.job.v1.RunOrigin value) {
+      if (value == null) { throw new NullPointerException(); }
+      bitField0_ |= 0x00001000;
+      origin_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+     * </pre>
+     *
+     * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearOrigin() {
+      bitField0_ = (bitField0_ & ~0x00001000);
+      origin_ = 0;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:layeron.job.v1.Grant)

@@ -274,4 +274,23 @@ java.lang.String defaultValue);
    * <code>.google.protobuf.Timestamp created_at = 12;</code>
    */
   com.google.protobuf.TimestampOrBuilder getCreatedAtOrBuilder();
+
+  /**
+   * <pre>
+   * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+   * </pre>
+   *
+   * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+   * @return The enum numeric value on the wire for origin.
+   */
+  int getOriginValue();
+  /**
+   * <pre>
+   * How the run came to be. The trace of a replay's attempt is linked to trace_context, and no part of it.
+   * </pre>
+   *
+   * <code>.layeron.job.v1.RunOrigin origin = 13;</code>
+   * @return The origin.
+   */
+  dev.layeron.job.v1.RunOrigin getOrigin();
 }

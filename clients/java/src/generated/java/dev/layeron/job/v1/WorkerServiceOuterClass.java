@@ -157,108 +157,111 @@ public final class WorkerServiceOuterClass extends com.google.protobuf.Generated
     java.lang.String[] descriptorData = {
       "\n#layeron/job/v1/worker_service.proto\022\016l" +
       "ayeron.job.v1\032\037google/protobuf/timestamp" +
-      ".proto\"\256\002\n\013WorkRequest\022$\n\005hello\030\001 \001(\0132\025." +
-      "layeron.job.v1.Hello\022%\n\006starts\030\002 \003(\0132\025.l" +
-      "ayeron.job.v1.Start\022$\n\005begun\030\003 \003(\0132\025.lay" +
-      "eron.job.v1.Begun\022(\n\010finishes\030\004 \003(\0132\026.la" +
-      "yeron.job.v1.Finish\022*\n\005notes\030\005 \003(\0132\033.lay" +
-      "eron.job.v1.AttemptNote\022,\n\theartbeat\030\006 \001" +
-      "(\0132\031.layeron.job.v1.Heartbeat\022(\n\007goodbye" +
-      "\030\007 \001(\0132\027.layeron.job.v1.Goodbye\"\267\002\n\014Work" +
-      "Response\022(\n\007welcome\030\001 \001(\0132\027.layeron.job." +
-      "v1.Welcome\0222\n\rstart_answers\030\002 \003(\0132\033.laye" +
-      "ron.job.v1.StartAnswer\0224\n\016finish_answers" +
-      "\030\003 \003(\0132\034.layeron.job.v1.FinishAnswer\0229\n\020" +
-      "heartbeat_answer\030\004 \001(\0132\037.layeron.job.v1." +
-      "HeartbeatAnswer\0222\n\rcancel_orders\030\005 \003(\0132\033" +
-      ".layeron.job.v1.CancelOrder\022$\n\005drain\030\006 \001" +
-      "(\0132\025.layeron.job.v1.Drain\"\242\002\n\005Hello\022\021\n\tn" +
-      "amespace\030\001 \001(\t\022\022\n\nsession_id\030\002 \001(\t\022\020\n\010bu" +
-      "ild_id\030\003 \001(\t\022\020\n\010sdk_name\030\004 \001(\t\022\023\n\013sdk_ve" +
-      "rsion\030\005 \001(\t\022\030\n\020protocol_version\030\006 \001(\005\022\014\n" +
-      "\004host\030\007 \001(\t\022\013\n\003pid\030\010 \001(\005\022\r\n\005tasks\030\t \003(\t\022" +
-      "\016\n\006queues\030\n \003(\t\022\r\n\005slots\030\013 \001(\005\022-\n\010attemp" +
-      "ts\030\014 \003(\0132\033.layeron.job.v1.OpenAttempt\022\031\n" +
-      "\021unanswered_starts\030\r \003(\003\022\014\n\004last\030\016 \001(\010\"." +
-      "\n\013OpenAttempt\022\016\n\006run_id\030\001 \001(\t\022\017\n\007attempt" +
-      "\030\002 \001(\005\"\241\003\n\007Welcome\022\022\n\nsession_id\030\001 \001(\t\022\r" +
-      "\n\005epoch\030\002 \001(\003\022\017\n\007resumed\030\003 \001(\010\022\020\n\010lease_" +
-      "ms\030\004 \001(\003\022\035\n\025heartbeat_interval_ms\030\005 \001(\003\022" +
-      "\021\n\tnats_urls\030\006 \003(\t\0229\n\020nats_credentials\030\007" +
-      " \001(\0132\037.layeron.job.v1.NatsCredentials\022\024\n" +
-      "\014inbox_prefix\030\010 \001(\t\022\016\n\006stream\030\t \001(\t\022+\n\tc" +
-      "onsumers\030\n \003(\0132\030.layeron.job.v1.Consumer" +
-      "\022\023\n\013ack_wait_ms\030\013 \001(\003\022/\n\nsuperseded\030\014 \003(" +
-      "\0132\033.layeron.job.v1.OpenAttempt\022\030\n\020result" +
-      "_bytes_max\030\r \001(\003\022\027\n\017begin_within_ms\030\016 \001(" +
-      "\003\022\027\n\017cancel_grace_ms\030\017 \001(\003\"@\n\017NatsCreden" +
-      "tials\022\014\n\004user\030\001 \001(\t\022\020\n\010password\030\002 \001(\t\022\r\n" +
-      "\005token\030\003 \001(\t\"9\n\010Consumer\022\014\n\004name\030\001 \001(\t\022\r" +
-      "\n\005queue\030\002 \001(\t\022\020\n\010priority\030\003 \001(\t\")\n\005Start" +
-      "\022\020\n\010start_id\030\001 \001(\003\022\016\n\006run_id\030\002 \001(\t\"\243\001\n\013S" +
-      "tartAnswer\022\020\n\010start_id\030\001 \001(\003\022&\n\005grant\030\002 " +
-      "\001(\0132\025.layeron.job.v1.GrantH\000\022*\n\007refusal\030" +
-      "\003 \001(\0132\027.layeron.job.v1.RefusalH\000\022$\n\004held" +
-      "\030\004 \001(\0132\024.layeron.job.v1.HeldH\000B\010\n\006answer" +
-      "\"\277\003\n\005Grant\022\016\n\006run_id\030\001 \001(\t\022\017\n\007attempt\030\002 " +
-      "\001(\005\022\014\n\004task\030\003 \001(\t\022\024\n\014payload_json\030\004 \001(\014\022" +
-      "\022\n\ntimeout_ms\030\005 \001(\003\0221\n\006labels\030\006 \003(\0132!.la" +
-      "yeron.job.v1.Grant.LabelsEntry\022>\n\rtrace_" +
-      "context\030\007 \003(\0132\'.layeron.job.v1.Grant.Tra" +
-      "ceContextEntry\022\030\n\020payload_encoding\030\010 \001(\t" +
-      "\022\014\n\004name\030\t \001(\t\022\030\n\020counted_attempts\030\n \001(\005" +
-      "\022\024\n\014max_attempts\030\013 \001(\005\022.\n\ncreated_at\030\014 \001" +
-      "(\0132\032.google.protobuf.Timestamp\032-\n\013Labels" +
-      "Entry\022\013\n\003key\030\001 \001(\t\022\r\n\005value\030\002 \001(\t:\0028\001\0323\n" +
-      "\021TraceContextEntry\022\013\n\003key\030\001 \001(\t\022\r\n\005value" +
-      "\030\002 \001(\t:\0028\001\"8\n\007Refusal\022-\n\006reason\030\001 \001(\0162\035." +
-      "layeron.job.v1.RefusalReason\"2\n\004Held\022*\n\006" +
-      "reason\030\001 \001(\0162\032.layeron.job.v1.HoldReason" +
-      "\"<\n\005Begun\022\016\n\006run_id\030\001 \001(\t\022\017\n\007attempt\030\002 \001" +
-      "(\005\022\022\n\nrunning_ms\030\003 \001(\003\"\266\002\n\006Finish\022\020\n\010sta" +
-      "rt_id\030\001 \001(\003\022\016\n\006run_id\030\002 \001(\t\022\017\n\007attempt\030\003" +
-      " \001(\005\022\016\n\006ran_ms\030\004 \001(\003\022\025\n\013result_json\030\005 \001(" +
-      "\014H\000\022*\n\007failure\030\006 \001(\0132\027.layeron.job.v1.Fa" +
-      "ilureH\000\022,\n\ttimed_out\030\007 \001(\0132\027.layeron.job" +
-      ".v1.FailureH\000\022+\n\010canceled\030\010 \001(\0132\027.layero" +
-      "n.job.v1.FailureH\000\022.\n\013interrupted\030\t \001(\0132" +
-      "\027.layeron.job.v1.FailureH\000\022\020\n\010log_tail\030\n" +
-      " \001(\tB\t\n\007outcome\"\220\001\n\007Failure\022\022\n\nerror_typ" +
-      "e\030\001 \001(\t\022\025\n\rerror_message\030\002 \001(\t\022\024\n\014error_" +
-      "detail\030\003 \001(\t\022\024\n\014do_not_retry\030\004 \001(\010\022\033\n\016re" +
-      "try_after_ms\030\005 \001(\003H\000\210\001\001B\021\n\017_retry_after_" +
-      "ms\"P\n\014FinishAnswer\022\020\n\010start_id\030\001 \001(\003\022.\n\007" +
-      "verdict\030\002 \001(\0162\035.layeron.job.v1.FinishVer" +
-      "dict\"W\n\013AttemptNote\022\016\n\006run_id\030\001 \001(\t\022\017\n\007a" +
-      "ttempt\030\002 \001(\005\022\025\n\rprogress_json\030\003 \001(\014\022\020\n\010l" +
-      "og_tail\030\004 \001(\t\"\033\n\tHeartbeat\022\016\n\006number\030\001 \001" +
-      "(\003\"T\n\017HeartbeatAnswer\022\016\n\006number\030\001 \001(\003\0221\n" +
-      "\007verdict\030\002 \001(\0162 .layeron.job.v1.Heartbea" +
-      "tVerdict\".\n\013CancelOrder\022\016\n\006run_id\030\001 \001(\t\022" +
-      "\017\n\007attempt\030\002 \001(\005\"\t\n\007Goodbye\"\007\n\005Drain*\210\001\n" +
-      "\rRefusalReason\022\036\n\032REFUSAL_REASON_UNSPECI" +
-      "FIED\020\000\022\033\n\027REFUSAL_REASON_FINISHED\020\001\022\032\n\026R" +
-      "EFUSAL_REASON_RUNNING\020\002\022\036\n\032REFUSAL_REASO" +
-      "N_UNKNOWN_RUN\020\003*v\n\nHoldReason\022\033\n\027HOLD_RE" +
-      "ASON_UNSPECIFIED\020\000\022\027\n\023HOLD_REASON_NOT_DU" +
-      "E\020\001\022\026\n\022HOLD_REASON_PAUSED\020\002\022\032\n\026HOLD_REAS" +
-      "ON_NO_HANDLER\020\003*k\n\rFinishVerdict\022\036\n\032FINI" +
-      "SH_VERDICT_UNSPECIFIED\020\000\022\033\n\027FINISH_VERDI" +
-      "CT_RECORDED\020\001\022\035\n\031FINISH_VERDICT_SUPERSED" +
-      "ED\020\002*\237\001\n\020HeartbeatVerdict\022!\n\035HEARTBEAT_V" +
-      "ERDICT_UNSPECIFIED\020\000\022\036\n\032HEARTBEAT_VERDIC" +
-      "T_RECORDED\020\001\022#\n\037HEARTBEAT_VERDICT_DATABA" +
-      "SE_AWAY\020\002\022#\n\037HEARTBEAT_VERDICT_SESSION_E" +
-      "NDED\020\0032V\n\rWorkerService\022E\n\004Work\022\033.layero" +
-      "n.job.v1.WorkRequest\032\034.layeron.job.v1.Wo" +
-      "rkResponse(\0010\001B@\n\022dev.layeron.job.v1P\001Z(" +
-      "layeron.dev/job/gen/layeron/job/v1;jobv1" +
-      "b\006proto3"
+      ".proto\032\030layeron/job/v1/run.proto\"\256\002\n\013Wor" +
+      "kRequest\022$\n\005hello\030\001 \001(\0132\025.layeron.job.v1" +
+      ".Hello\022%\n\006starts\030\002 \003(\0132\025.layeron.job.v1." +
+      "Start\022$\n\005begun\030\003 \003(\0132\025.layeron.job.v1.Be" +
+      "gun\022(\n\010finishes\030\004 \003(\0132\026.layeron.job.v1.F" +
+      "inish\022*\n\005notes\030\005 \003(\0132\033.layeron.job.v1.At" +
+      "temptNote\022,\n\theartbeat\030\006 \001(\0132\031.layeron.j" +
+      "ob.v1.Heartbeat\022(\n\007goodbye\030\007 \001(\0132\027.layer" +
+      "on.job.v1.Goodbye\"\267\002\n\014WorkResponse\022(\n\007we" +
+      "lcome\030\001 \001(\0132\027.layeron.job.v1.Welcome\0222\n\r" +
+      "start_answers\030\002 \003(\0132\033.layeron.job.v1.Sta" +
+      "rtAnswer\0224\n\016finish_answers\030\003 \003(\0132\034.layer" +
+      "on.job.v1.FinishAnswer\0229\n\020heartbeat_answ" +
+      "er\030\004 \001(\0132\037.layeron.job.v1.HeartbeatAnswe" +
+      "r\0222\n\rcancel_orders\030\005 \003(\0132\033.layeron.job.v" +
+      "1.CancelOrder\022$\n\005drain\030\006 \001(\0132\025.layeron.j" +
+      "ob.v1.Drain\"\242\002\n\005Hello\022\021\n\tnamespace\030\001 \001(\t" +
+      "\022\022\n\nsession_id\030\002 \001(\t\022\020\n\010build_id\030\003 \001(\t\022\020" +
+      "\n\010sdk_name\030\004 \001(\t\022\023\n\013sdk_version\030\005 \001(\t\022\030\n" +
+      "\020protocol_version\030\006 \001(\005\022\014\n\004host\030\007 \001(\t\022\013\n" +
+      "\003pid\030\010 \001(\005\022\r\n\005tasks\030\t \003(\t\022\016\n\006queues\030\n \003(" +
+      "\t\022\r\n\005slots\030\013 \001(\005\022-\n\010attempts\030\014 \003(\0132\033.lay" +
+      "eron.job.v1.OpenAttempt\022\031\n\021unanswered_st" +
+      "arts\030\r \003(\003\022\014\n\004last\030\016 \001(\010\".\n\013OpenAttempt\022" +
+      "\016\n\006run_id\030\001 \001(\t\022\017\n\007attempt\030\002 \001(\005\"\241\003\n\007Wel" +
+      "come\022\022\n\nsession_id\030\001 \001(\t\022\r\n\005epoch\030\002 \001(\003\022" +
+      "\017\n\007resumed\030\003 \001(\010\022\020\n\010lease_ms\030\004 \001(\003\022\035\n\025he" +
+      "artbeat_interval_ms\030\005 \001(\003\022\021\n\tnats_urls\030\006" +
+      " \003(\t\0229\n\020nats_credentials\030\007 \001(\0132\037.layeron" +
+      ".job.v1.NatsCredentials\022\024\n\014inbox_prefix\030" +
+      "\010 \001(\t\022\016\n\006stream\030\t \001(\t\022+\n\tconsumers\030\n \003(\013" +
+      "2\030.layeron.job.v1.Consumer\022\023\n\013ack_wait_m" +
+      "s\030\013 \001(\003\022/\n\nsuperseded\030\014 \003(\0132\033.layeron.jo" +
+      "b.v1.OpenAttempt\022\030\n\020result_bytes_max\030\r \001" +
+      "(\003\022\027\n\017begin_within_ms\030\016 \001(\003\022\027\n\017cancel_gr" +
+      "ace_ms\030\017 \001(\003\"@\n\017NatsCredentials\022\014\n\004user\030" +
+      "\001 \001(\t\022\020\n\010password\030\002 \001(\t\022\r\n\005token\030\003 \001(\t\"9" +
+      "\n\010Consumer\022\014\n\004name\030\001 \001(\t\022\r\n\005queue\030\002 \001(\t\022" +
+      "\020\n\010priority\030\003 \001(\t\")\n\005Start\022\020\n\010start_id\030\001" +
+      " \001(\003\022\016\n\006run_id\030\002 \001(\t\"\243\001\n\013StartAnswer\022\020\n\010" +
+      "start_id\030\001 \001(\003\022&\n\005grant\030\002 \001(\0132\025.layeron." +
+      "job.v1.GrantH\000\022*\n\007refusal\030\003 \001(\0132\027.layero" +
+      "n.job.v1.RefusalH\000\022$\n\004held\030\004 \001(\0132\024.layer" +
+      "on.job.v1.HeldH\000B\010\n\006answer\"\352\003\n\005Grant\022\016\n\006" +
+      "run_id\030\001 \001(\t\022\017\n\007attempt\030\002 \001(\005\022\014\n\004task\030\003 " +
+      "\001(\t\022\024\n\014payload_json\030\004 \001(\014\022\022\n\ntimeout_ms\030" +
+      "\005 \001(\003\0221\n\006labels\030\006 \003(\0132!.layeron.job.v1.G" +
+      "rant.LabelsEntry\022>\n\rtrace_context\030\007 \003(\0132" +
+      "\'.layeron.job.v1.Grant.TraceContextEntry" +
+      "\022\030\n\020payload_encoding\030\010 \001(\t\022\014\n\004name\030\t \001(\t" +
+      "\022\030\n\020counted_attempts\030\n \001(\005\022\024\n\014max_attemp" +
+      "ts\030\013 \001(\005\022.\n\ncreated_at\030\014 \001(\0132\032.google.pr" +
+      "otobuf.Timestamp\022)\n\006origin\030\r \001(\0162\031.layer" +
+      "on.job.v1.RunOrigin\032-\n\013LabelsEntry\022\013\n\003ke" +
+      "y\030\001 \001(\t\022\r\n\005value\030\002 \001(\t:\0028\001\0323\n\021TraceConte" +
+      "xtEntry\022\013\n\003key\030\001 \001(\t\022\r\n\005value\030\002 \001(\t:\0028\001\"" +
+      "8\n\007Refusal\022-\n\006reason\030\001 \001(\0162\035.layeron.job" +
+      ".v1.RefusalReason\"2\n\004Held\022*\n\006reason\030\001 \001(" +
+      "\0162\032.layeron.job.v1.HoldReason\"<\n\005Begun\022\016" +
+      "\n\006run_id\030\001 \001(\t\022\017\n\007attempt\030\002 \001(\005\022\022\n\nrunni" +
+      "ng_ms\030\003 \001(\003\"\313\002\n\006Finish\022\020\n\010start_id\030\001 \001(\003" +
+      "\022\016\n\006run_id\030\002 \001(\t\022\017\n\007attempt\030\003 \001(\005\022\016\n\006ran" +
+      "_ms\030\004 \001(\003\022\025\n\013result_json\030\005 \001(\014H\000\022*\n\007fail" +
+      "ure\030\006 \001(\0132\027.layeron.job.v1.FailureH\000\022,\n\t" +
+      "timed_out\030\007 \001(\0132\027.layeron.job.v1.Failure" +
+      "H\000\022+\n\010canceled\030\010 \001(\0132\027.layeron.job.v1.Fa" +
+      "ilureH\000\022.\n\013interrupted\030\t \001(\0132\027.layeron.j" +
+      "ob.v1.FailureH\000\022\020\n\010log_tail\030\n \001(\t\022\023\n\013tra" +
+      "ceparent\030\013 \001(\tB\t\n\007outcome\"\220\001\n\007Failure\022\022\n" +
+      "\nerror_type\030\001 \001(\t\022\025\n\rerror_message\030\002 \001(\t" +
+      "\022\024\n\014error_detail\030\003 \001(\t\022\024\n\014do_not_retry\030\004" +
+      " \001(\010\022\033\n\016retry_after_ms\030\005 \001(\003H\000\210\001\001B\021\n\017_re" +
+      "try_after_ms\"P\n\014FinishAnswer\022\020\n\010start_id" +
+      "\030\001 \001(\003\022.\n\007verdict\030\002 \001(\0162\035.layeron.job.v1" +
+      ".FinishVerdict\"W\n\013AttemptNote\022\016\n\006run_id\030" +
+      "\001 \001(\t\022\017\n\007attempt\030\002 \001(\005\022\025\n\rprogress_json\030" +
+      "\003 \001(\014\022\020\n\010log_tail\030\004 \001(\t\"\033\n\tHeartbeat\022\016\n\006" +
+      "number\030\001 \001(\003\"T\n\017HeartbeatAnswer\022\016\n\006numbe" +
+      "r\030\001 \001(\003\0221\n\007verdict\030\002 \001(\0162 .layeron.job.v" +
+      "1.HeartbeatVerdict\".\n\013CancelOrder\022\016\n\006run" +
+      "_id\030\001 \001(\t\022\017\n\007attempt\030\002 \001(\005\"\t\n\007Goodbye\"\007\n" +
+      "\005Drain*\210\001\n\rRefusalReason\022\036\n\032REFUSAL_REAS" +
+      "ON_UNSPECIFIED\020\000\022\033\n\027REFUSAL_REASON_FINIS" +
+      "HED\020\001\022\032\n\026REFUSAL_REASON_RUNNING\020\002\022\036\n\032REF" +
+      "USAL_REASON_UNKNOWN_RUN\020\003*v\n\nHoldReason\022" +
+      "\033\n\027HOLD_REASON_UNSPECIFIED\020\000\022\027\n\023HOLD_REA" +
+      "SON_NOT_DUE\020\001\022\026\n\022HOLD_REASON_PAUSED\020\002\022\032\n" +
+      "\026HOLD_REASON_NO_HANDLER\020\003*k\n\rFinishVerdi" +
+      "ct\022\036\n\032FINISH_VERDICT_UNSPECIFIED\020\000\022\033\n\027FI" +
+      "NISH_VERDICT_RECORDED\020\001\022\035\n\031FINISH_VERDIC" +
+      "T_SUPERSEDED\020\002*\237\001\n\020HeartbeatVerdict\022!\n\035H" +
+      "EARTBEAT_VERDICT_UNSPECIFIED\020\000\022\036\n\032HEARTB" +
+      "EAT_VERDICT_RECORDED\020\001\022#\n\037HEARTBEAT_VERD" +
+      "ICT_DATABASE_AWAY\020\002\022#\n\037HEARTBEAT_VERDICT" +
+      "_SESSION_ENDED\020\0032V\n\rWorkerService\022E\n\004Wor" +
+      "k\022\033.layeron.job.v1.WorkRequest\032\034.layeron" +
+      ".job.v1.WorkResponse(\0010\001B@\n\022dev.layeron." +
+      "job.v1P\001Z(layeron.dev/job/gen/layeron/jo" +
+      "b/v1;jobv1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
         new com.google.protobuf.Descriptors.FileDescriptor[] {
           com.google.protobuf.TimestampProto.getDescriptor(),
+          dev.layeron.job.v1.RunOuterClass.getDescriptor(),
         });
     internal_static_layeron_job_v1_WorkRequest_descriptor =
       getDescriptor().getMessageType(0);
@@ -319,7 +322,7 @@ public final class WorkerServiceOuterClass extends com.google.protobuf.Generated
     internal_static_layeron_job_v1_Grant_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_layeron_job_v1_Grant_descriptor,
-        new java.lang.String[] { "RunId", "Attempt", "Task", "PayloadJson", "TimeoutMs", "Labels", "TraceContext", "PayloadEncoding", "Name", "CountedAttempts", "MaxAttempts", "CreatedAt", });
+        new java.lang.String[] { "RunId", "Attempt", "Task", "PayloadJson", "TimeoutMs", "Labels", "TraceContext", "PayloadEncoding", "Name", "CountedAttempts", "MaxAttempts", "CreatedAt", "Origin", });
     internal_static_layeron_job_v1_Grant_LabelsEntry_descriptor =
       internal_static_layeron_job_v1_Grant_descriptor.getNestedType(0);
     internal_static_layeron_job_v1_Grant_LabelsEntry_fieldAccessorTable = new
@@ -355,7 +358,7 @@ public final class WorkerServiceOuterClass extends com.google.protobuf.Generated
     internal_static_layeron_job_v1_Finish_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_layeron_job_v1_Finish_descriptor,
-        new java.lang.String[] { "StartId", "RunId", "Attempt", "RanMs", "ResultJson", "Failure", "TimedOut", "Canceled", "Interrupted", "LogTail", "Outcome", });
+        new java.lang.String[] { "StartId", "RunId", "Attempt", "RanMs", "ResultJson", "Failure", "TimedOut", "Canceled", "Interrupted", "LogTail", "Traceparent", "Outcome", });
     internal_static_layeron_job_v1_Failure_descriptor =
       getDescriptor().getMessageType(14);
     internal_static_layeron_job_v1_Failure_fieldAccessorTable = new
@@ -406,6 +409,7 @@ public final class WorkerServiceOuterClass extends com.google.protobuf.Generated
         new java.lang.String[] { });
     descriptor.resolveAllFeaturesImmutable();
     com.google.protobuf.TimestampProto.getDescriptor();
+    dev.layeron.job.v1.RunOuterClass.getDescriptor();
   }
 
   // @@protoc_insertion_point(outer_class_scope)

@@ -203,7 +203,7 @@ class _Stream:
             try:
                 for response in self._answers.messages():
                     await context.write(response)
-            except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.BaseError):
                 return  # the worker is gone; it asks again over its next stream
             # Only now may the worker ask for more: what it does not read is not piled up here.
             for _ in range(ended):

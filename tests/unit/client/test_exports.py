@@ -34,7 +34,9 @@ def test_importing_it_loads_nothing_but_its_dependencies() -> None:
     project = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]
     wanted = {re.split("[<>=]", dependency)[0] for dependency in project["dependencies"]}
     assert wanted == {"googleapis-common-protos", "grpcio", "opentelemetry-api", "protobuf"}
-    of_dependencies = loaded_by("import google.rpc.error_details_pb2, grpc.aio, importlib.metadata, opentelemetry.trace")
+    of_dependencies = loaded_by(
+        "import google.rpc.error_details_pb2, grpc.aio, importlib.metadata, opentelemetry.trace"
+    )
     assert loaded_by("import layeron_job") - of_dependencies == {"layeron", "layeron_job"}
 
 

@@ -31,7 +31,7 @@ demo: $(READY) ## Start everything and watch real runs go by (DEMO_EXIT=1: stop 
 	PYTHONPATH=examples $(BIN)/python -m demo
 
 test: $(READY) ## Run the tests against a real PostgreSQL and a real nats-server (ARGS="-k name" picks some)
-	$(BIN)/pytest tests --ignore tests/bench -m "not slow" $(ARGS)
+	$(BIN)/pytest -n 2 tests --ignore tests/bench -m "not slow" $(ARGS)
 
 slow: $(READY) ## Run the tests that `make test` leaves out because they take long
 	$(BIN)/pytest tests --ignore tests/bench -m slow $(ARGS)

@@ -67,6 +67,7 @@ async def running(servers: Servers, *, processes: int = 1, address: str = "127.0
         "LAYERON_JOB_DATABASE_URL": servers.dsn,
         "LAYERON_JOB_NATS_URL": servers.nats_url,
         "LAYERON_JOB_GRPC_ADDRESS": address,
+        "LAYERON_JOB_HTTP_ADDRESS": "",
         "LAYERON_JOB_ADDRESS": address,
     }
     cli = Path(sys.executable).parent / "layeron-job"

@@ -107,6 +107,7 @@ async def storm_system(**settings: str) -> AsyncIterator[StormSystem]:
             "LAYERON_JOB_DATABASE_URL": postgres.url,
             "LAYERON_JOB_NATS_URL": nats.url,
             "LAYERON_JOB_GRPC_ADDRESS": address,
+            "LAYERON_JOB_HTTP_ADDRESS": "",
             "LAYERON_JOB_ADDRESS": address,
             "LAYERON_JOB_LOG_LEVEL": "error",
             **{f"LAYERON_JOB_{name.upper()}": value for name, value in settings.items()},

@@ -116,7 +116,8 @@ func (s *Server) Restart() {
 	s.process = exec.Command(program(), "serve")
 	s.process.Stderr = os.Stderr
 	s.process.Env = append(os.Environ(), "LAYERON_JOB_DATABASE_URL="+dev.databaseURL, "LAYERON_JOB_NATS_URL="+dev.natsURL,
-		"LAYERON_JOB_GRPC_ADDRESS="+s.Address)
+		"LAYERON_JOB_GRPC_ADDRESS="+s.Address,
+		"LAYERON_JOB_HTTP_ADDRESS=")
 	s.process.Env = append(s.process.Env, s.setting...)
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)

@@ -13,7 +13,8 @@ from pathlib import Path
 from .records import CRASH_EXIT, Life
 
 _AGAIN_SECONDS = 0.3
-_LAST_SECONDS = 15.0
+# Longer than the 30 s after which a server gives up a statement whose connection died without a word.
+_LAST_SECONDS = 45.0
 
 
 class Program:

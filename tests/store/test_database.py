@@ -168,6 +168,30 @@ async def test_a_statement_that_takes_too_long_is_broken_off(empty_database_url:
         await database.close()
 
 
+async def test_a_connection_that_died_without_a_word_is_waited_for_once(proxy: Proxy) -> None:
+    """Nothing waits for as long again, be it for a rollback or for its place in the pool."""
+    seconds = 3.0
+    database = Database(proxy.url, command_timeout_seconds=seconds)
+    ready = asyncio.Barrier(3)
+
+    async def die(connection: Connection) -> None:
+        await connection.fetchval("select 1")
+        await ready.wait()
+        proxy.frozen = True
+        await connection.fetchval("select 2")
+
+    try:
+        async with asyncio.timeout(1.7 * seconds):
+            calls = (database.read, database.snapshot, database.write)
+            told = await asyncio.gather(*(call(die) for call in calls), return_exceptions=True)
+        assert [type(error) for error in told] == [DatabaseAway] * 3
+        proxy.frozen = False
+        assert await database.write(lambda c: c.fetchval("select 3")) == 3
+    finally:
+        proxy.frozen = False
+        await database.close()
+
+
 async def test_a_connection_to_what_has_become_a_replica_is_given_up_for_one_to_the_primary(ledger: Ledger) -> None:
     """A fail-over: the old primary still answers, and takes no writes."""
     await ledger.write(1)

@@ -22,7 +22,8 @@ class Proxy:
     """Passes everything on, but for the next `cuts`.
 
     While it is `refusing` it closes new connections at once. While it is `silent` it does not pass on that PostgreSQL
-    has closed a connection, which may come any time after its last words.
+    has closed a connection, which may come any time after its last words. While it is `frozen` it takes everything and
+    passes nothing on.
     """
 
     def __init__(self, url: str) -> None:
@@ -31,6 +32,7 @@ class Proxy:
         self.cuts: list[Cut] = []
         self.refusing = False
         self.silent = False
+        self.frozen = False
         self.ended = 0  # connections that PostgreSQL has closed
         self.port = 0
 
@@ -65,6 +67,8 @@ class Proxy:
         answers = asyncio.create_task(self._pass_on(server_reader, writer))
         try:
             while data := await reader.read(65_536):
+                if self.frozen:
+                    continue
                 cut = self.cuts.pop(0) if self.cuts and b"COMMIT;" in data else None
                 if cut is Cut.BEFORE_COMMIT:
                     break
@@ -87,8 +91,9 @@ class Proxy:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
+                if not self.frozen:
+                    writer.write(data)
+                    await writer.drain()
         except ConnectionError:
             pass
         self.ended += 1

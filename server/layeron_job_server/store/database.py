@@ -129,6 +129,9 @@ class Database:
         except asyncpg.ReadOnlySQLTransactionError:
             connection.terminate()  # so that the next one finds the new primary
             raise
+        except TimeoutError:
+            connection.terminate()  # it may have died without a word: whatever it is asked next takes as long again
+            raise
         except asyncpg.InternalClientError as error:
             # Its last words were read, its end was not: Postgres has closed it.
             connection.terminate()
@@ -196,7 +199,7 @@ class Database:
         """`read`, with all of it as of one moment."""
 
         async def at_once(connection: Connection) -> T:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
+            async with _transaction(connection, isolation="repeatable_read", readonly=True):
                 return await work(connection)
 
         return await self.read(at_once)
@@ -225,16 +228,9 @@ class Database:
         answer: T
         try:
             async with self.connection() as connection:
-                transaction = connection.transaction()
-                await transaction.start()
-                try:
+                async with _transaction(connection):
                     answer = await work(connection)
                     mark = await connection.fetchrow(_MARK)
-                except BaseException:
-                    if not connection.is_closed():
-                        await transaction.rollback()
-                    raise
-                await transaction.commit()
                 return answer
         except CONNECTION_ERRORS:
             if mark is None or mark["xid"] is None:  # COMMIT was never sent, or there was nothing to write
@@ -257,6 +253,23 @@ class Database:
                 pass
             await asyncio.sleep(_SETTLE_WAIT_SECONDS)
         raise DatabaseAway
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection, **options: Any) -> AsyncIterator[None]:
+    """Commit at the end, or roll back; but not after a timeout: a connection that died without a word would let the
+    rollback wait for as long again. The connection is then closed, and PostgreSQL rolls back by itself."""
+    transaction = connection.transaction(**options)
+    await transaction.start()
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except BaseException:
+        if not connection.is_closed():
+            await transaction.rollback()
+        raise
+    await transaction.commit()
 
 
 async def clock(connection: Connection) -> datetime:

@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX PYTEST_ADDOPTS
 .PHONY: help setup demo test slow faults check languages go typescript java conformance generate bench lock format clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make .venv with everything the project needs (the others do this by themselves)
 
@@ -54,6 +54,7 @@ check: $(READY) ## Check format, lint, types, import rules, contract and generat
 languages: go typescript java ## Check and test the packages of the other languages (needs Go, Node, and Java with Maven)
 
 go: $(READY)
+	rm -rf build/generated/clients/go
 	$(BIN)/buf generate --template clients/go/buf.gen.yaml --output build/generated
 	diff -r build/generated/clients/go/gen clients/go/gen || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
 	cd clients/go && test -z "$$(gofmt -l . | tee /dev/stderr)"
@@ -61,6 +62,7 @@ go: $(READY)
 
 typescript: $(READY)
 	npm --prefix clients/typescript ci
+	rm -rf build/generated/clients/typescript
 	$(BIN)/buf generate --template clients/typescript/buf.gen.yaml --output build/generated
 	diff -r build/generated/clients/typescript/src/gen clients/typescript/src/gen || { echo 'The stubs do not match proto/: run make generate' >&2; exit 1; }
 	npm --prefix clients/typescript run check

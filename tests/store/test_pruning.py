@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -116,9 +117,11 @@ async def test_at_most_a_slice_goes_in_one_transaction_and_the_next_one_goes_on(
         await _ended(core, worker, made=40 * DAY, ended=40 * DAY)
     pruned, after = [], _NIL
     while True:
-        number, last = await core.database.write(
-            lambda c, after=after: pruning.prune_slice(c, after, retention=30 * DAY, limit=2)  # type: ignore[misc] # mypy does not infer defaults
+        pruning_slice = await core.database.write(
+            partial(pruning.prune_slice, after=after, retention=30 * DAY, limit=2)
         )
+        assert pruning_slice is not None
+        number, last = pruning_slice
         if last is None:
             break
         pruned.append(number)
@@ -129,9 +132,12 @@ async def test_at_most_a_slice_goes_in_one_transaction_and_the_next_one_goes_on(
 async def test_servers_do_not_prune_at_the_same_time(core: Core, worker: Worker) -> None:
     await _ended(core, worker, made=40 * DAY, ended=40 * DAY)
     async with core.database.connection() as connection, connection.transaction():
-        pruned, _ = await pruning.prune_slice(connection, _NIL, retention=30 * DAY, limit=10)
-        assert pruned == 1
+        mine = await pruning.prune_slice(connection, _NIL, retention=30 * DAY, limit=10)
+        assert mine is not None
+        assert mine[0] == 1
+        partitions = await _partitions(core)
         assert await prune_once(core.system, until=asyncio.Event()) == 0
+        assert await _partitions(core) == partitions
 
 
 async def test_a_day_that_is_in_use_is_dropped_later(core: Core, worker: Worker) -> None:

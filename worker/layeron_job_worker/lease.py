@@ -7,7 +7,7 @@ from typing import Final
 from layeron.job.v1 import worker_service_pb2 as pb
 
 # The lease ends for us before it ends for the server, so that its next owner does not meet our handler.
-LEASE_SHARE: Final = 0.8
+_LEASE_SHARE: Final = 0.8
 
 
 class Lease:
@@ -21,7 +21,7 @@ class Lease:
     def begin(self, welcome: pb.Welcome, hello_at: float) -> None:
         """A server has welcomed us, who said hello at that time. Of a resumed session nothing is lost."""
         self.heartbeat_seconds = welcome.heartbeat_interval_ms / 1000
-        self.seconds = welcome.lease_ms / 1000 * LEASE_SHARE
+        self.seconds = welcome.lease_ms / 1000 * _LEASE_SHARE
         if self._until is None or not welcome.resumed:
             self._until = hello_at + self.seconds
         # While a new server was slow to answer, heartbeats to the old one have kept the lease beyond the hello's.

@@ -3,7 +3,8 @@
 A call has one deadline for all its tries. What is UNAVAILABLE is tried again until then, at the next address if there
 are several, after waits of 0 to 0.05 s, doubling to 0 to 1 s. This is safe for every RPC of the client: Enqueue,
 EnqueueBatch and ReplayRun carry run ids that were chosen before the first try, and the others may be done twice.
-Nothing else is tried again, and every error is a JobError.
+A call that was canceled by nobody here counts as UNAVAILABLE. Batches and watches of a filter also wait while a server
+is OVERLOADED. Nothing else is tried again, and every error is a JobError.
 """
 
 from __future__ import annotations

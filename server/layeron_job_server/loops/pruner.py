@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -31,7 +32,12 @@ async def prune_once(system: System, *, until: asyncio.Event) -> int:
         if until.is_set():
             return total
         began = time.monotonic()
-        pruned, after = await _prune_slice(system, after, retention)
+        slice_ = await system.database.write(
+            partial(pruning.prune_slice, after=after, retention=retention, limit=_SLICE)
+        )
+        if slice_ is None:
+            return total
+        pruned, after = slice_
         total += pruned
         await asyncio.sleep(_RESTS * (time.monotonic() - began))
     while name := await system.database.write(lambda c: pruning.drop_partition(c, retention=retention)):
@@ -39,7 +45,3 @@ async def prune_once(system: System, *, until: asyncio.Event) -> int:
     if total:
         log.info("pruned %d runs that ended more than %d days ago", total, retention.days)
     return total
-
-
-async def _prune_slice(system: System, after: UUID, retention: timedelta) -> tuple[int, UUID | None]:
-    return await system.database.write(lambda c: pruning.prune_slice(c, after, retention=retention, limit=_SLICE))

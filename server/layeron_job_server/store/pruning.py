@@ -46,13 +46,14 @@ select (select run_id from walk order by run_id desc limit 1) as last, (select c
 
 async def prune_slice(
     connection: Connection, after: UUID, *, retention: timedelta, limit: int
-) -> tuple[int, UUID | None]:
+) -> tuple[int, UUID | None] | None:
     """Delete what ended longer ago than that among the next `limit` ended runs; how many, and where to go on, if so.
+    None while another server is at it.
 
     Their transitions go with the partitions of their days.
     """
     if not await connection.fetchval("select pg_try_advisory_xact_lock($1)", _LOCK):
-        return 0, None  # another server is at it
+        return None
     bound = lowest_uuid7_at(await clock(connection) - retention + _SLACK)
     row = await connection.fetchrow(_PRUNE, after, bound, retention, limit)
     assert row is not None

@@ -124,6 +124,7 @@ class App:
                 ),
                 TaskServicer(self.system, self._ensure_consumers),
                 self.worker_servicer,
+                self.health,
             )
             self.port = await server.start(self.settings.grpc_address)
             stack.push_async_callback(server.stop, self.settings.drain_seconds)

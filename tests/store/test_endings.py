@@ -185,7 +185,7 @@ async def test_a_success_that_meets_a_cancel_under_way_leaves_no_request_behind(
     async with core.database.connection() as connection:
         canceling = connection.transaction()
         await canceling.start()
-        await open_attempts.request_cancel(connection, [run_id], note="enough", actor="caller")
+        await open_attempts.request_cancels(connection, [(run_id, "enough", "caller")])
         succeeding = asyncio.create_task(worker.succeed(grant))
         await core.until_blocked()
         await canceling.commit()

@@ -11,6 +11,7 @@ import pytest
 
 from layeron_job_server.loops import reconciler
 from layeron_job_server.operations.starts import Hold, Refusal, SessionOver
+from layeron_job_server.operations.tasks import release_resumed
 from layeron_job_server.store.attempts import Grant, StartAsk
 from support.core import Core, Worker, open_core
 
@@ -78,9 +79,9 @@ async def test_a_run_parked_while_its_task_is_resumed_is_released_by_the_next_tu
     run_id = await core.enqueue()
     await core.pause()
     await worker.start(run_id)
-    assert await reconciler.release_resumed_once(core.system) == 0
+    assert await release_resumed(core.system) == 0
     await core.resume()
-    assert await reconciler.release_resumed_once(core.system) == 1
+    assert await release_resumed(core.system) == 1
     owed = await core.owed(run_id)
     assert owed is not None
     assert owed["held"] is None
@@ -94,7 +95,7 @@ async def test_a_scheduled_run_of_a_paused_task_keeps_its_own_due_time(core: Cor
     await core.pause()
     assert await worker.start(run_id) is Hold.PAUSED
     await core.resume()
-    await reconciler.release_resumed_once(core.system)
+    await release_resumed(core.system)
     owed = await core.owed(run_id)
     assert owed is not None
     assert owed["deliver_at"] == due_at

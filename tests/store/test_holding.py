@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from layeron_job_server.domain.transitions import CancelRequested, advance
-from layeron_job_server.loops import reconciler
 from layeron_job_server.operations.starts import Hold
+from layeron_job_server.operations.tasks import release_resumed
 from layeron_job_server.store import endings, outbox
 from layeron_job_server.store.attempts import Change, Ending, Grant
 from support.core import Core, Worker
@@ -78,7 +78,7 @@ async def test_only_what_is_parked_for_a_task_that_is_not_paused_is_released(cor
     await core.pause("other")
     assert [await worker.start(run_id) for run_id in (mine, theirs)] == [Hold.PAUSED, Hold.PAUSED]
     await core.resume("work")
-    assert await reconciler.release_resumed_once(core.system) == 1
+    assert await release_resumed(core.system) == 1
     assert dict(await core.fetch("select run_id, held from outbox")) == {
         mine: None,
         theirs: "paused",
@@ -109,6 +109,6 @@ async def test_pause_and_resume_with_ten_thousand_waiting_runs_lose_nobody(core:
     await core.pass_time(HOUR)
     assert await take_due(core, 20_000) == []  # what is parked costs the sweep nothing
     await core.resume()
-    assert [await reconciler.release_resumed_once(core.system) for _ in range(3)] == [5_000, 5_000, 0]
+    assert [await release_resumed(core.system) for _ in range(3)] == [5_000, 5_000, 0]
     assert {ring.run_id for ring in await take_due(core, 20_000)} == set(runs)
     assert await core.value("select count(*) from outbox where held is not null") == 0

@@ -190,7 +190,7 @@ class Core:
 
     async def request_cancel(self, run_id: UUID) -> None:
         """Ask for the cancel of a running run."""
-        await self.database.write(lambda c: open_attempts.request_cancel(c, [run_id], note="enough", actor="user"))
+        await self.database.write(lambda c: open_attempts.request_cancels(c, [(run_id, "enough", "user")]))
 
     async def pass_time(self, delta: timedelta) -> None:
         """Let time go by in which workers kept beating and the reconciler kept turning."""

@@ -8,8 +8,8 @@ each server, and the figures are as old as `layeron_job.depths.age` says.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
 from layeron_job_server.broker import Backlog, Broker, BrokerAway
 from layeron_job_server.operations.system import System
@@ -18,12 +18,11 @@ from layeron_job_server.store.database import Database
 from layeron_job_server.store.depths import OutboxDepth, SessionDepth, TaskDepth
 from layeron_job_server.telemetry import Metrics, names
 from layeron_job_server.telemetry.health import Health
+from layeron_job_server.telemetry.metrics import Gauge
 
 EVERY_SECONDS: Final = 15.0
 _RESTS: Final = 100
 _NOT_HELD: Final = "none"
-
-Gauge: TypeAlias = Iterable[tuple[float, Mapping[str, str]]]
 
 
 class Depths:

@@ -112,8 +112,7 @@ class Dispatcher:
             for ring in done:
                 key = (ring.queue_id, ring.priority)
                 self._backlogs[key] = self._backlogs.get(key, 0) + 1
-            async with system.database.connection() as connection:
-                await outbox.forget(connection, done)
+            await system.database.repeat(lambda c: outbox.forget(c, done))
         return len(done)
 
     def _has_room(self, system: System, ring: Ring) -> bool:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from layeron_job_server.broker import BrokerAway
-from layeron_job_server.domain.errors import DatabaseAway
+from layeron_job_server.domain.errors import DatabaseAway, Overloaded
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ async def every(
         try:
             await turn()
             away = False
-        except (DatabaseAway, BrokerAway) as error:
+        except (DatabaseAway, Overloaded, BrokerAway) as error:
             if not away:  # said once, not at every turn
                 log.warning("%s waits: %s", turn.__name__, error)
             away = True

@@ -17,12 +17,13 @@ from uuid import UUID
 from layeron_job.ids import encode
 from layeron_job_server import failpoints
 from layeron_job_server.broker import Broker
-from layeron_job_server.domain.errors import DatabaseAway, JobError
+from layeron_job_server.domain.errors import DatabaseAway, JobError, Overloaded
 from layeron_job_server.domain.run import AttemptStatus
 from layeron_job_server.domain.transitions import CancelIgnored, Event, Interrupted, Lost, TimedOut
 from layeron_job_server.operations import endings
 from layeron_job_server.operations.endings import Report, Verdict
 from layeron_job_server.operations.system import System
+from layeron_job_server.operations.tasks import release_resumed
 from layeron_job_server.operations.writer import by_halves
 from layeron_job_server.store import maintenance, open_attempts, outbox, sessions, tasks
 from layeron_job_server.store.attempts import Ending, Fence
@@ -36,7 +37,6 @@ Found = TypeVar("Found", bound=Hashable)
 
 _SLICE = 500
 _LEFT_MAX = 1_000
-_RELEASE_SLICE = 5_000
 _AUDIT_SLICE = 20_000
 _AUDIT_SLICES_PER_TURN = 4
 _AUDIT_RESTS = 20
@@ -49,7 +49,7 @@ _KEPT_SESSIONS = timedelta(days=7)
 async def reconcile_once(system: System, *, starting: bool = False) -> None:
     """One turn of all that needs only the database; `starting`: the first one of this server.
 
-    A step that fails keeps no other from its turn, unless it is that the database is away: then raises DatabaseAway.
+    A step that fails keeps no other from its turn, unless the database is away or busy: DatabaseAway, Overloaded.
     """
     lease = system.settings.lease
     spared = await system.database.write(
@@ -61,7 +61,7 @@ async def reconcile_once(system: System, *, starting: bool = False) -> None:
         try:
             if repaired := await step(system):
                 system.telemetry.metrics.repairs.add(repaired, kind)
-        except DatabaseAway:
+        except (DatabaseAway, Overloaded):
             raise
         except Exception:
             log.exception("%s failed; it is tried again", step.__name__)
@@ -164,19 +164,12 @@ def _report(fence: Fence, event: Event, outcome: AttemptStatus, error_type: str,
     return Report(fence, event, outcome, ending, note=message, actor="server")
 
 
-async def release_resumed_once(system: System) -> int:
-    """Let parked runs of tasks that are not paused (any more) ring again."""
-    return await system.database.write(
-        lambda c: outbox.release_resumed(c, limit=_RELEASE_SLICE, look_ahead=system.settings.look_ahead)
-    )
-
-
 _STEPS: Final[Mapping[str, Callable[[System], Awaitable[int]]]] = {
     "lost": end_lost_once,
     "overrunning": end_overrunning_once,
     "ignored_cancel": end_ignored_cancels_once,
     "past_start_by": end_past_start_by_once,
-    "resumed": release_resumed_once,
+    "resumed": release_resumed,
 }
 
 

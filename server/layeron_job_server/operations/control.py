@@ -80,7 +80,7 @@ async def _cancel_in(
     namespaces = await queries.namespaces_of(connection, [ask.run_id for ask in asks])
     now = await clock(connection)
     answers: dict[UUID, JobError | None] = {}
-    told = False
+    running: list[CancelAsk] = []
     for ask in asks:
         namespace, ended = namespaces.get(ask.run_id, ("", None))
         before = locked.get(ask.run_id)
@@ -93,13 +93,14 @@ async def _cancel_in(
         else:
             step = advance(before.run, CancelRequested(), now=now, chance=0.0)
             if step.reason is None:
-                await open_attempts.request_cancel(connection, [ask.run_id], note=ask.reason, actor=ask.actor)
-                told = True
+                running.append(ask)
             else:
                 changes.append(Change(before, step, Ending(), note=ask.reason, actor=ask.actor))
+    if running:
+        await open_attempts.request_cancels(connection, [(ask.run_id, ask.reason, ask.actor) for ask in running])
     if changes:
         await endings.save(connection, changes)
-    return answers, told
+    return answers, bool(running)
 
 
 @dataclass(frozen=True, slots=True)

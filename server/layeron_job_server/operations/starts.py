@@ -13,6 +13,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from layeron_job_server import failpoints
+from layeron_job_server.domain.run import TERMINAL
 from layeron_job_server.store import outbox, starts
 from layeron_job_server.store.attempts import Change, Grant, Standing, StartAsk
 from layeron_job_server.store.database import Connection
@@ -115,7 +116,7 @@ def _why_not(standing: Standing) -> StartAnswer | None:
     match standing.status:
         case None:
             return Refusal.UNKNOWN_RUN
-        case "succeeded" | "dead_lettered" | "canceled":
+        case status if status in TERMINAL:
             return Refusal.FINISHED
         case "running":
             return Refusal.RUNNING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
@@ -25,7 +25,6 @@ class TaskCache:
         self._database = database
         self._by_name: dict[tuple[str, str], tuple[float, tasks.Task]] = {}
         self._by_id: dict[int, tasks.Task] = {}
-        self._names: dict[int, str] = {}
         self._queues: dict[int, tuple[str, str]] = {}
 
     async def by_names(self, namespace: str, names: Sequence[str]) -> dict[str, tasks.Task]:
@@ -52,12 +51,6 @@ class TaskCache:
                 self._keep(task, monotonic())
         return {task_id: self._by_id[task_id] for task_id in task_ids if task_id in self._by_id}
 
-    async def names(self, task_ids: Set[int]) -> Mapping[int, str]:
-        """The names of these tasks, and perhaps of others. They never change."""
-        if not self._names.keys() >= task_ids:
-            await self.by_ids(task_ids)
-        return self._names
-
     async def queue_names(self, queue_ids: Set[int]) -> dict[int, tuple[str, str]]:
         """The (namespace, queue) of these queues. They never change."""
         if any(queue_id not in self._queues for queue_id in queue_ids):
@@ -72,7 +65,6 @@ class TaskCache:
     def _keep(self, task: tasks.Task, now: float) -> tasks.Task:
         self._by_name[task.namespace, task.name] = (now, task)
         self._by_id[task.task_id] = task
-        self._names[task.task_id] = task.name
         return task
 
 

@@ -77,7 +77,12 @@ async def resume(system: System, namespace: str, name: str) -> Task:
     if task is None:
         raise TaskNotFound(namespace, name)
     system.tasks.forget(namespace, name)
-    await system.database.write(
+    await release_resumed(system)
+    return task
+
+
+async def release_resumed(system: System) -> int:
+    """Let parked runs of tasks that are not paused (any more) ring again, some thousands of them; answer how many."""
+    return await system.database.write(
         lambda c: outbox.release_resumed(c, limit=_RELEASE_SLICE, look_ahead=system.settings.look_ahead)
     )
-    return task

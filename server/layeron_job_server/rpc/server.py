@@ -23,9 +23,8 @@ from layeron.job.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
-from layeron_job_server.domain.errors import Overloaded
 from layeron_job_server.operations.system import System
-from layeron_job_server.store.database import clock
+from layeron_job_server.telemetry.health import Health
 
 from .interceptors.admission import AdmissionInterceptor
 from .interceptors.errors import ErrorInterceptor
@@ -66,8 +65,10 @@ _OPTIONS: Final = [
 class GrpcServer:
     """Serves until `stop`."""
 
-    def __init__(self, system: System, jobs: JobServicer, tasks: TaskServicer, workers: WorkerServicer) -> None:
-        self._database = system.database
+    def __init__(
+        self, system: System, jobs: JobServicer, tasks: TaskServicer, workers: WorkerServicer, seen: Health
+    ) -> None:
+        self._seen = seen
         self._workers = workers
         self._health = health.aio.HealthServicer()
         self._health_keeper: asyncio.Task[None] | None = None
@@ -107,26 +108,17 @@ class GrpcServer:
         await self._server.stop(grace_seconds)
 
     async def _keep_health(self) -> None:
-        """Look for the database again and again, and say so when it has gone or come back."""
+        """Say so when the database has gone or come back, by what was seen last."""
         before = True
         while True:
-            there = await self._database_is_there()
+            await asyncio.sleep(_HEALTH_SECONDS)
+            there = self._seen.state().database
             if there != before:
                 log.warning("the database is %s", "back" if there else "away")
                 status = health_pb2.HealthCheckResponse.SERVING if there else health_pb2.HealthCheckResponse.NOT_SERVING
                 for service in _NEED_THE_DATABASE:
                     await self._health.set(service, status)
                 before = there
-            await asyncio.sleep(_HEALTH_SECONDS)
-
-    async def _database_is_there(self) -> bool:
-        try:
-            await self._database.read(clock)
-        except Overloaded:  # it is there, and busy
-            return True
-        except Exception:  # noqa: BLE001 (whatever keeps us from it, it cannot be had)
-            return False
-        return True
 
 
 class _Descriptors:

@@ -248,14 +248,14 @@ class _Stream:
         asks, nameless = messages.start_asks(starts, self._session_id, self._epoch)
         self._answers.add_starts((start_id, Refusal.UNKNOWN_RUN, "") for start_id in nameless)
         while asks and (answers := await self._until_written(self._attempts.start, asks)):
-            names = await self._system.tasks.names({a.task_id for a in answers if isinstance(a, Grant)})
+            tasks = await self._system.tasks.by_ids({a.task_id for a in answers if isinstance(a, Grant)})
             over: list[StartAsk] = []
             said: list[tuple[int, StartAnswer, str]] = []
             for ask, answer in zip(asks, answers, strict=True):
                 if isinstance(answer, SessionOver):
                     over.append(ask)
                 else:
-                    said.append((ask.start_id, answer, names[answer.task_id] if isinstance(answer, Grant) else ""))
+                    said.append((ask.start_id, answer, tasks[answer.task_id].name if isinstance(answer, Grant) else ""))
             self._answers.add_starts(said)
             self._wake.set()
             # Its lease may have run out while the database was away: that ends nothing if it lives.
@@ -328,7 +328,7 @@ class _Stream:
                 if not errors:
                     return cast(list[Answer], answers)
                 for error in errors:
-                    if not isinstance(error, DatabaseAway):
+                    if not isinstance(error, (DatabaseAway, Overloaded)):
                         raise error
             await asyncio.sleep(_AGAIN_SECONDS)
         return []

@@ -130,7 +130,9 @@ class Database:
             connection.terminate()  # so that the next one finds the new primary
             raise
         except TimeoutError:
-            connection.terminate()  # it may have died without a word: whatever it is asked next takes as long again
+            # It may have died without a word, and those that are idle with it: asking them would take as long again.
+            await pool.expire_connections()
+            connection.terminate()
             raise
         except asyncpg.InternalClientError as error:
             # Its last words were read, its end was not: Postgres has closed it.
@@ -199,7 +201,7 @@ class Database:
         """`read`, with all of it as of one moment."""
 
         async def at_once(connection: Connection) -> T:
-            async with _transaction(connection, isolation="repeatable_read", readonly=True):
+            async with transaction(connection, isolation="repeatable_read", readonly=True):
                 return await work(connection)
 
         return await self.read(at_once)
@@ -228,7 +230,7 @@ class Database:
         answer: T
         try:
             async with self.connection() as connection:
-                async with _transaction(connection):
+                async with transaction(connection):
                     answer = await work(connection)
                     mark = await connection.fetchrow(_MARK)
                 return answer
@@ -244,7 +246,7 @@ class Database:
         for _ in range(_SETTLE_TRIES):
             try:
                 async with self.connection() as connection:
-                    fate = await connection.fetch(_FATE, *mark)
+                    fate = await connection.fetch(_FATE, *mark, timeout=_CONNECT_SECONDS)
                 if fate[0]["crashed"]:
                     break
                 if fate[0]["status"] != "in progress":
@@ -256,20 +258,23 @@ class Database:
 
 
 @asynccontextmanager
-async def _transaction(connection: Connection, **options: Any) -> AsyncIterator[None]:
-    """Commit at the end, or roll back; but not after a timeout: a connection that died without a word would let the
-    rollback wait for as long again. The connection is then closed, and PostgreSQL rolls back by itself."""
-    transaction = connection.transaction(**options)
-    await transaction.start()
+async def transaction(connection: Connection, **options: Any) -> AsyncIterator[None]:
+    """A transaction, or a savepoint in one.
+
+    Commits at the end, or rolls back; but not after a timeout: a connection that died without a word would let the
+    rollback wait for as long again. The connection is then closed, and PostgreSQL rolls back by itself.
+    """
+    begun = connection.transaction(**options)
+    await begun.start()
     try:
         yield
     except TimeoutError:
         raise
     except BaseException:
         if not connection.is_closed():
-            await transaction.rollback()
+            await begun.rollback()
         raise
-    await transaction.commit()
+    await begun.commit()
 
 
 async def clock(connection: Connection) -> datetime:

@@ -36,7 +36,7 @@ from layeron_job.ids import lowest_uuid7_at
 from layeron_job_server.domain.errors import FilterTooBroad
 from layeron_job_server.domain.run import TERMINAL
 
-from .database import Connection, Database
+from .database import Connection, Database, transaction
 from .queries import RunFilter
 from .tables import ended_runs, namespaces, open_runs, queues, run_labels, runs, tasks
 
@@ -55,7 +55,7 @@ async def _page(
     connection: Connection, *, namespace: str, wanted: RunFilter, before: UUID | None, limit: int
 ) -> list[UUID]:
     try:
-        async with connection.transaction(readonly=True):
+        async with transaction(connection, readonly=True):
             await connection.execute(f"set local statement_timeout = {_TIMEOUT_MS}")
             task_ids = await _fetch(connection, _task_ids(namespace, wanted))
             return await _fetch(connection, _newest(task_ids, wanted, before, limit)) if task_ids else []

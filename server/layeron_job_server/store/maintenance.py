@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from .database import Connection, clock
+from .database import Connection, clock, transaction
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ async def make_partitions(connection: Connection) -> int:
     if not await connection.fetchval("select pg_try_advisory_xact_lock($1)", _PARTITIONS_LOCK):
         return 0
     try:
-        async with connection.transaction():
+        async with transaction(connection):
             # Whoever comes later waits behind a lock that is waited for.
             await connection.execute(f"set local lock_timeout = {_LOCK_TIMEOUT_MS}")
             return await _make_partitions(connection)

@@ -54,21 +54,22 @@ async def note(connection: Connection, notes: Sequence[Note]) -> None:
     )
 
 
-_REQUEST_CANCEL = """
+_REQUEST_CANCELS = """
 with asked as (
-  update open_runs set cancel_requested_at = coalesce(cancel_requested_at, now())
-  where run_id = any($1) and status = 'running'
-  returning run_id, attempt, session_id
+  update open_runs o set cancel_requested_at = coalesce(o.cancel_requested_at, now())
+  from unnest($1::uuid[], $2::text[], $3::text[]) as a (run_id, note, actor)
+  where o.run_id = a.run_id and (o.status = 'running') is true
+  returning o.run_id, o.attempt, o.session_id, a.note, a.actor
 )
 insert into cancel_requests (run_id, number, session_id, note, actor)
-select run_id, attempt, session_id, $2, $3 from asked
+select run_id, attempt, session_id, note, actor from asked
 on conflict (run_id) do nothing
 """
 
 
-async def request_cancel(connection: Connection, run_ids: Sequence[UUID], *, note: str | None, actor: str) -> None:
-    """Write that these locked running runs are to be canceled. The first request's words are kept."""
-    await connection.execute(_REQUEST_CANCEL, list(run_ids), note, actor)
+async def request_cancels(connection: Connection, asks: Sequence[tuple[UUID, str | None, str]]) -> None:
+    """Write that these locked running runs are to be canceled: (run, note, actor). A first request's words are kept."""
+    await connection.execute(_REQUEST_CANCELS, *map(list, zip(*asks, strict=True)))
 
 
 async def cancel_orders(connection: Connection, session_ids: Sequence[UUID]) -> list[Fence]:

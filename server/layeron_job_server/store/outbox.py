@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
-from .database import Connection
+from .database import Connection, transaction
 
 
 class Ring(NamedTuple):
@@ -92,7 +92,7 @@ async def forget(connection: Connection, rings: Sequence[Ring]) -> None:
     The commit need not be waited for: losing it only rings twice, and a ring carries no right.
     """
     ordered = sorted(rings, key=lambda ring: ring.run_id.int)
-    async with connection.transaction():
+    async with transaction(connection):
         await connection.execute("set local synchronous_commit = off")
         await connection.execute(
             _RANG,

@@ -14,7 +14,7 @@ import asyncpg
 
 from layeron_job.ids import lowest_uuid7_at
 
-from .database import Connection, clock
+from .database import Connection, clock, transaction
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ async def drop_partition(connection: Connection, *, retention: timedelta) -> str
     if day + timedelta(days=1) > (await clock(connection) - retention).date():
         return None
     try:
-        async with connection.transaction():
+        async with transaction(connection):
             await _drop(connection, name, datetime.combine(day + timedelta(days=1), time.min, UTC))
     except asyncpg.LockNotAvailableError:
         log.info("%s is dropped later: transitions are in use", name)

@@ -6,9 +6,14 @@ wait in the outbox until it is back: degraded, which is not dead.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+from layeron_job_server.domain.errors import Overloaded
+
+_LOOK_SECONDS: Final = 5.0
 
 Status = Literal["ok", "degraded", "unavailable"]
 
@@ -44,7 +49,10 @@ class Health:
     async def look_once(self) -> None:
         """Ask the database. Whatever keeps it from answering means that it is away."""
         try:
-            self._database = await self._is_writable()
+            async with asyncio.timeout(_LOOK_SECONDS):
+                self._database = await self._is_writable()
+        except Overloaded:  # it is there, and busy
+            self._database = True
         except Exception:  # noqa: BLE001 (whatever keeps us from it, it cannot be had)
             self._database = False
 
